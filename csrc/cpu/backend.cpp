@@ -1,0 +1,93 @@
+// The CPU behind the seam of rnn/backend.h: dtype to template, nothing else.
+#include <stdexcept>
+
+#include "dispatch.h"
+#include "tape.h"
+
+namespace fastrnn {
+namespace cpu {
+namespace {
+
+template <class S>
+std::shared_ptr<const PackedStack> pack_as(const Stack& stack, const std::vector<const void*>& params,
+                                           const std::shared_ptr<const PackedStack>& previous) {
+  const CellKernels<S>& kernels = kernels_of<S>(stack.cell);
+  const uint64_t print = fingerprint(stack, kernels.layout.gates, params);
+  if (const auto* old = dynamic_cast<const Weights<S>*>(previous.get())) {
+    const Stack& was = old->stack;
+    const bool same_stack = was.cell == stack.cell && was.I == stack.I && was.H == stack.H && was.L == stack.L &&
+                            was.D == stack.D && was.bias == stack.bias;
+    if (same_stack && old->fingerprint == print) return previous;
+  }
+  return std::make_shared<const Weights<S>>(stack, kernels, params, print);
+}
+
+template <class S>
+std::shared_ptr<const fastrnn::Tape> forward_as(const std::shared_ptr<const PackedStack>& packed,
+                                                const ForwardArgs& args, Interrupt interrupt) {
+  return run_forward(std::static_pointer_cast<const Weights<S>>(packed), args, interrupt);
+}
+
+template <class S>
+Facts plan_as(const Stack& stack, int64_t T, int64_t B, bool training) {
+  const CellKernels<S>& kernels = kernels_of<S>(stack.cell);
+  Facts facts{{"backend", "cpu"}, {"isa", running_isa().name}, {"cell", stack.cell}, {"dtype", name_of(stack.dtype)}};
+  const Layout& layout = kernels.layout;
+  facts.emplace_back("tile", std::to_string(kernels.tile_rows) + " rows x " + std::to_string(layout.vectors()) +
+                                 " vectors of " + std::to_string(layout.lanes) + " lanes");
+  facts.emplace_back("thread limit", std::to_string(thread_limit()) + " (" + thread_limit_source() + ")");
+  const auto add = [&](const std::string& name, const Plan& plan, const std::string& more) {
+    facts.emplace_back(name, std::to_string(plan.threads) + (plan.threads == 1 ? " thread; " : " threads; ") +
+                                 plan.reason + more);
+  };
+  for (int layer = 0; layer < stack.L; ++layer) {
+    const ScanShape shape{layout, kernels.tile_rows, int64_t(sizeof(S)), stack.input_size(layer), stack.H, B, T, T * B};
+    const std::string of = stack.L == 1 ? "" : " layer " + std::to_string(layer);
+    const Plan forward = plan_forward(shape, thread_limit());
+    add("forward" + of, forward,
+        forward.chunk_steps > 0 ? "; the input product runs ahead over " + std::to_string(forward.chunk_steps) +
+                                      (forward.chunk_steps == 1 ? " step" : " steps")
+                                : "; the input product joins the recurrent one");
+    if (training)
+      add("backward" + of, plan_backward(shape, thread_limit()),
+          "; weight gradients in chunks of " + std::to_string(backward_chunk_rows(shape)) + " rows");
+  }
+  return facts;
+}
+
+class CpuBackend : public Backend {
+ public:
+  const char* name() const override { return "cpu"; }
+
+  std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<const void*>& params,
+                                          std::shared_ptr<const PackedStack> previous) override {
+    return stack.dtype == DType::float32 ? pack_as<float>(stack, params, previous)
+                                         : pack_as<double>(stack, params, previous);
+  }
+  std::shared_ptr<const fastrnn::Tape> forward(std::shared_ptr<const PackedStack> packed, const ForwardArgs& args,
+                                               Interrupt interrupt) override {
+    return packed->stack.dtype == DType::float32 ? forward_as<float>(packed, args, interrupt)
+                                                 : forward_as<double>(packed, args, interrupt);
+  }
+  void backward(const fastrnn::Tape& tape, const BackwardArgs& args, Interrupt interrupt) override {
+    if (tape.packed().stack.dtype == DType::float32) {
+      run_backward(static_cast<const CpuTape<float>&>(tape), args, interrupt);
+    } else {
+      run_backward(static_cast<const CpuTape<double>&>(tape), args, interrupt);
+    }
+  }
+  Facts plan(const Stack& stack, int64_t T, int64_t B, bool training) override {
+    return stack.dtype == DType::float32 ? plan_as<float>(stack, T, B, training)
+                                         : plan_as<double>(stack, T, B, training);
+  }
+};
+
+}  // namespace
+}  // namespace cpu
+
+Backend& cpu_backend() {
+  static cpu::CpuBackend backend;
+  return backend;
+}
+
+}  // namespace fastrnn

@@ -1,0 +1,21 @@
+// Which ISA's kernels run: an ordered table, the best first; FASTRNN_ISA forces one by name.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "scan.h"
+
+namespace fastrnn::cpu {
+
+// Chosen once, at first use. Throws std::runtime_error, naming what there is, when FASTRNN_ISA asks
+// for an unknown table or one this machine cannot run.
+const IsaTable& running_isa();
+std::vector<std::string> supported_isas();
+
+template <class S>
+const IsaKernels<S>& running_kernels();
+template <class S>
+const CellKernels<S>& kernels_of(const std::string& cell);  // throws std::invalid_argument
+
+}  // namespace fastrnn::cpu

@@ -1,0 +1,30 @@
+// The vectors of AVX2 with FMA: 32 bytes, 16 registers.
+#pragma once
+
+#include <immintrin.h>
+
+namespace fastrnn::cpu {
+
+struct Avx2 {
+  static constexpr const char* name = "avx2";
+  static constexpr int bytes = 32;
+  static constexpr bool has_fma = true;
+  static constexpr int tile_rows = 3;      // 3 x 4 accumulators; weights are memory operands
+  static constexpr int single_panels = 2;  // one row: 8 chains hide 4 cycles x 2 ports
+
+  template <class S>
+  struct Vec {
+    typedef S type __attribute__((vector_size(32)));
+  };
+  using F = Vec<float>::type;
+  using D = Vec<double>::type;
+
+  static inline __attribute__((always_inline)) F fma(F a, F b, F c) {
+    return (F)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+  }
+  static inline __attribute__((always_inline)) D fma(D a, D b, D c) {
+    return (D)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+  }
+};
+
+}  // namespace fastrnn::cpu

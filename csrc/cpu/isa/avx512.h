@@ -1,0 +1,30 @@
+// The vectors of AVX-512 (F, BW, DQ, VL): 64 bytes, 32 registers.
+#pragma once
+
+#include <immintrin.h>
+
+namespace fastrnn::cpu {
+
+struct Avx512 {
+  static constexpr const char* name = "avx512";
+  static constexpr int bytes = 64;
+  static constexpr bool has_fma = true;
+  static constexpr int tile_rows = 6;     // 6 x 4 accumulators, 4 weights, the rest broadcasts
+  static constexpr int single_panels = 4;  // one row: 16 chains hide 4 cycles x 2 ports twice over
+
+  template <class S>
+  struct Vec {
+    typedef S type __attribute__((vector_size(64)));
+  };
+  using F = Vec<float>::type;
+  using D = Vec<double>::type;
+
+  static inline __attribute__((always_inline)) F fma(F a, F b, F c) {
+    return (F)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+  }
+  static inline __attribute__((always_inline)) D fma(D a, D b, D c) {
+    return (D)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+  }
+};
+
+}  // namespace fastrnn::cpu

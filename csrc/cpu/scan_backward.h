@@ -1,0 +1,221 @@
+// The backward scan (BPTT) of every cell on every ISA.
+//
+// Computes   for s = last..first: d_h = d_y_t + d_pre_{s+1} W_hh + what the cell passes on past the
+//            product; d_pre_s, d_states_{s-1} = Cell::backward(...). Per chunk of steps, while d_pre
+//            is still in cache: d_x = d_pre W_ih and, summed over the chunk's rows,
+//            d_weights += [x | h_prev | 1]^T d_pre.
+// Shapes     d_pre of a chunk: (panels, chunk_rows, panel_columns), so that each of the three
+//            products reads it in its own order without strides of a page; see cpu/scan.h.
+// Work split as forward: a thread owns rows (meets once per chunk) or output units (once per step);
+//            d_x is split by rows, d_weights by panels. No sum is ever split between threads.
+// Cost       2*2*slots*H*(I+H) flops per row of a step, in three products of equal shape.
+// Limits     a weight gradient is a two-level sum: at most `block_rows` terms in a register, then
+//            blocks in order. Its rounding error grows like the root of the row count, not the
+//            count, and depends on the problem alone, never on the threads.
+#pragma once
+
+#include "activations.h"
+#include "gemm.h"
+#include "scan.h"
+#include "tile.h"
+
+namespace fastrnn::cpu {
+
+template <class Isa, class Cell, class S>
+struct BackwardKernel {
+  using L = Lanes<Isa, S>;
+  using V = typename L::V;
+  static constexpr Layout layout = layout_of<Cell>(L::count);
+  static constexpr int kept = Cell::saved > 0 ? Cell::saved : 1;
+
+  // What a tile of a step does with the product d_pre_{s+1} W_hh.
+  enum class Product {
+    joined,  // rows alive at s + 1
+    none,    // rows that end at s: their d_h starts from the gradient of the final state
+    only,    // after the first step: what remains is the gradient of the initial state
+  };
+
+  // The two windows of a panel, as constants for the products.
+  struct Windows {
+    static constexpr int x_first = layout.x_first(), x_count = layout.x_count();
+    static constexpr int h_first = layout.h_first(), h_count = layout.h_count();
+    static constexpr int vectors = layout.vectors();
+  };
+
+  struct Chunk {
+    int64_t first, last;  // steps
+    int64_t base, rows;   // first packed row, count
+    S* d_pre;
+  };
+
+  const BackwardScan<S>& scan;
+  const Worker& worker;
+  const int64_t state_stride, keep_stride;
+  int64_t row_begin, row_end;    // sorted rows of this thread
+  int64_t width_begin, width_end;  // its panels of transposed W_hh
+
+  BackwardKernel(const BackwardScan<S>& scan, const Worker& worker)
+      : scan(scan), worker(worker), state_stride(scan.state_stride()), keep_stride(scan.keep_stride()) {
+    const int64_t outputs = ceil_div(scan.H, int64_t(scan.weights.h_width) * L::count);
+    if (scan.partition == Partition::rows) {
+      row_begin = scan.rows.border(worker.thread, worker.size);
+      row_end = scan.rows.border(worker.thread + 1, worker.size);
+      width_begin = 0;
+      width_end = outputs;
+    } else {
+      row_begin = 0;
+      row_end = scan.rows.B;
+      width_begin = worker.begin(outputs);
+      width_end = worker.end(outputs);
+    }
+  }
+
+  // The chunk's d_pre of packed row n, panel 0; panels are chunk_rows * panel_columns apart.
+  S* d_pre_row(const Chunk& chunk, int64_t step, int64_t b) const {
+    return chunk.d_pre + (scan.rows.offset[step] - chunk.base + b) * layout.panel_columns();
+  }
+  int64_t panel_stride() const { return scan.chunk_rows * layout.panel_columns(); }
+
+  template <int Rows, int Width, Product product>
+  __attribute__((noinline)) void step_tile(const Chunk& chunk, const Chunk& later, int64_t step, int64_t b,
+                                           int64_t output) const {
+    V acc[1][Rows][Width];
+    const int64_t first_unit = output * Width * L::count;
+    S* d_h = scan.d_state[0] + b * state_stride;
+    const int64_t groups_left = ceil_div(scan.H - first_unit, int64_t(L::count));
+    constexpr bool from_state = product == Product::none || Cell::carries_h;
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v)
+        acc[0][r][v] = from_state && v < groups_left
+                           ? L::load(d_h + r * state_stride + first_unit + v * L::count)
+                           : V{};
+    if constexpr (product != Product::none) {
+      const S* a[Rows];
+      const S* row = d_pre_row(later, step + 1, b) + layout.h_first() * L::count;
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) a[r] = row + r * layout.panel_columns();
+      const int64_t panels = layout.panels(scan.H), depth = layout.h_count() * L::count;
+      const S* w = scan.weights.h + output * panels * depth * Width * L::count;
+      multiply_add_panels<Isa, S>(acc, a, panels, depth, panel_stride(), w);
+    }
+    if constexpr (product == Product::only) {
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < Width; ++v)
+          if (v < groups_left) L::store(d_h + r * state_stride + first_unit + v * L::count, acc[0][r][v]);
+      return;
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) {
+      const S* d_y = nullptr;
+      if (scan.d_y != nullptr)
+        d_y = scan.d_y + scan.rows.time(step, b + r) * scan.d_y_step + scan.rows.row[b + r] * scan.d_y_row;
+#pragma GCC unroll 4
+      for (int v = 0; v < Width; ++v) {
+        if (v >= groups_left) break;
+        const int64_t unit = first_unit + v * L::count, group = unit / L::count;
+        V d_next[Cell::states], d_prev[Cell::states], d_pre[Cell::slots];
+        V prev[Cell::states], next[Cell::states], keep[kept];
+        d_next[0] = acc[0][r][v];
+        if (d_y != nullptr) d_next[0] = d_next[0] + L::load_first(d_y + unit, scan.H - unit);
+#pragma GCC unroll 2
+        for (int state = 1; state < Cell::states; ++state)
+          d_next[state] = L::load(scan.d_state[state] + (b + r) * state_stride + unit);
+#pragma GCC unroll 2
+        for (int state = 0; state < Cell::states; ++state) {
+          prev[state] = L::load(scan.prev(state, step) + (b + r) * state_stride + unit);
+          next[state] = L::load(scan.next(state, step) + (b + r) * state_stride + unit);
+        }
+#pragma GCC unroll 4
+        for (int s = 0; s < Cell::saved; ++s)
+          keep[s] = L::load(scan.keep + (scan.rows.offset[step] + b + r) * keep_stride +
+                            (group * Cell::slots + s) * L::count);
+        Cell::backward(keep, prev, next, d_next, d_pre, d_prev);
+        S* out = d_pre_row(chunk, step, b + r) + (group / layout.groups()) * panel_stride() +
+                 (group % layout.groups()) * Cell::slots * L::count;
+#pragma GCC unroll 4
+        for (int s = 0; s < Cell::slots; ++s) L::store(out + s * L::count, d_pre[s]);
+#pragma GCC unroll 2
+        for (int state = Cell::carries_h ? 0 : 1; state < Cell::states; ++state)
+          L::store(scan.d_state[state] + (b + r) * state_stride + unit, d_prev[state]);
+      }
+    }
+  }
+
+  template <int Width, Product product>
+  void step_tiles(const Chunk& chunk, const Chunk& later, int64_t step, int64_t first, int64_t last) const {
+    if (first >= last) return;
+    for (int64_t i = width_begin; i < width_end; ++i) {
+      const int64_t output = (step & 1) != 0 ? width_end - 1 - (i - width_begin) : i;
+      for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t b) {
+        step_tile<Rows, Width, product>(chunk, later, step, b, output);
+      });
+    }
+  }
+
+  // Step s of the scan; `later` holds d_pre of step s + 1. Step -1 leaves the initial states' gradient.
+  template <int Width>
+  void step(const Chunk& chunk, const Chunk& later, int64_t step) const {
+    const auto mine = [&](int64_t row) { return row < row_end ? row : row_end; };
+    const int64_t joined = mine(scan.rows.active[step + 1]);
+    if (step < 0) {
+      step_tiles<Width, Product::only>(chunk, later, step, row_begin, joined);
+      return;
+    }
+    const int64_t ended = joined > row_begin ? joined : row_begin;
+    step_tiles<Width, Product::joined>(chunk, later, step, row_begin, joined);
+    step_tiles<Width, Product::none>(chunk, later, step, ended, mine(scan.rows.active[step]));
+  }
+
+  template <int Width>
+  void run() const {
+    Chunk later{scan.rows.steps, scan.rows.steps, scan.rows.total(), 0, scan.d_pre[1]};
+    int turn = 0;
+    while (later.first > 0) {
+      const Chunk chunk = chunk_before(later.first, scan.d_pre[turn]);
+      for (int64_t s = chunk.last - 1; s >= chunk.first; --s) {
+        step<Width>(chunk, s + 1 == chunk.last ? later : chunk, s);
+        const bool meets = scan.partition == Partition::units || s == chunk.first;
+        if (!(meets ? worker.wait() : worker.proceed())) return;
+      }
+      if (!products(chunk)) return;
+      later = chunk;
+      turn ^= 1;
+    }
+    if (scan.rows.steps > 0) step<Width>(later, later, -1);
+  }
+
+  // As many whole steps before `last` as the chunk's room holds, at least one. Depends on the
+  // problem alone, so sums are cut the same way for every team.
+  Chunk chunk_before(int64_t last, S* d_pre) const {
+    const int64_t* offset = scan.rows.offset;
+    int64_t first = last - 1;
+    while (first > 0 && offset[last] - offset[first - 1] <= scan.chunk_rows) --first;
+    return {first, last, offset[first], offset[last] - offset[first], d_pre};
+  }
+
+  // The chunk's input and weight gradients. The operands are gathered by all, then read by all.
+  bool products(const Chunk& chunk) const {
+    const RowList<S> list{scan, chunk.first, chunk.base, chunk.rows};
+    gather_operands<Isa>(scan, list, worker.begin(chunk.rows), worker.end(chunk.rows));
+    if (scan.d_x != nullptr && !input_gradient<Isa, S>(scan, layout, list, chunk.d_pre, worker)) return false;
+    if (!worker.wait()) return false;
+    if (!weight_gradient<Isa, S, Windows>(scan, layout, chunk.rows, chunk.d_pre, worker)) return false;
+    return worker.wait();
+  }
+};
+
+template <class Isa, class Cell, class S>
+static void scan_backward(const BackwardScan<S>& scan, const Worker& worker) {
+  const BackwardKernel<Isa, Cell, S> kernel(scan, worker);
+  switch (scan.weights.h_width) {
+    case 1: return kernel.template run<1>();
+    case 2: return kernel.template run<2>();
+    default: return kernel.template run<4>();
+  }
+}
+
+}  // namespace fastrnn::cpu

@@ -1,0 +1,268 @@
+// The forward scan of every cell on every ISA.
+//
+// Computes   for each step s: pre = bias + W_ih x_t + W_hh h_{s-1}; states_s = Cell::forward(pre,
+//            states_{s-1}); y_t = h_s. Training also keeps what backward needs.
+// Shapes     x (T, B, I), y (T, B, H), states (B, H) padded to whole panels; see cpu/scan.h.
+// Work split a thread owns a rectangle of rows x panels for all steps. Split by rows it meets nobody;
+//            split by panels the team meets once per step, and the weights of a panel stay in the
+//            L2 of its owner. Panels are visited up and down in turn (a cyclic sweep over more than
+//            L2 holds would hit nothing).
+// Cost       2*B*slots*H*(I+H) flops per step; the cell works on the accumulators, so gates never
+//            touch memory except when training keeps them.
+// Limits     the input product either joins the recurrent one (K = [x; h], weights read once per
+//            step) or runs ahead over chunk_steps (weights read once per chunk); the sum of a gate
+//            is the same chain bias, x, h in both, hence the same bits.
+#pragma once
+
+#include "activations.h"
+#include "scan.h"
+#include "tile.h"
+
+namespace fastrnn::cpu {
+
+template <class Isa, class Cell, class S>
+struct ForwardKernel {
+  using L = Lanes<Isa, S>;
+  using V = typename L::V;
+  static constexpr Layout layout = layout_of<Cell>(L::count);
+  static constexpr int vectors = layout.vectors(), groups = layout.groups();
+  static constexpr int kept = Cell::saved > 0 ? Cell::saved : 1;
+
+  const ForwardScan<S>& scan;
+  const Share share;
+  const int64_t state_stride, keep_stride;
+
+  ForwardKernel(const ForwardScan<S>& scan, const Worker& worker)
+      : scan(scan),
+        share(scan.share(worker)),
+        state_stride(scan.state_stride()),
+        keep_stride(scan.keep_stride()) {}
+
+  const S* x_row(int64_t step, int64_t b) const {
+    return scan.x + scan.rows.time(step, b) * scan.x_step + scan.rows.row[b] * scan.x_row;
+  }
+  S* y_row(int64_t step, int64_t b) const {
+    return scan.y + scan.rows.time(step, b) * scan.y_step + scan.rows.row[b] * scan.y_row;
+  }
+  // Where the input product of a step waits for its recurrent part: in training, where the gates
+  // will be kept.
+  S* ahead(int64_t step, int64_t first_step) const {
+    if (scan.training) return scan.keep + scan.rows.offset[step] * keep_stride;
+    return scan.chunk + (step - first_step) * scan.rows.B * keep_stride;
+  }
+
+  template <int Panels, int Rows>
+  inline __attribute__((always_inline)) void start(V (&acc)[Panels][Rows][vectors], int64_t panel) const {
+#pragma GCC unroll 4
+    for (int q = 0; q < Panels; ++q) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        const V bias = L::load(scan.weights.bias + (panel + q) * layout.panel_columns() + v * L::count);
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) acc[q][r][v] = bias;
+      }
+    }
+  }
+
+  template <int Panels, int Rows>
+  inline __attribute__((always_inline)) void add_input(V (&acc)[Panels][Rows][vectors],
+                                                       const S* const (&x)[Rows], int64_t panel) const {
+    const int64_t stride = scan.I * layout.x_count() * L::count;
+    multiply_add<Isa, S, layout.x_first(), layout.x_count()>(acc, x, scan.I,
+                                                             scan.weights.x + panel * stride, stride);
+  }
+
+  // The input product of some rows of a chunk, one panel.
+  template <int Rows>
+  __attribute__((noinline)) void input_tile(const S* const (&x)[Rows], S* const (&out)[Rows],
+                                            int64_t panel) const {
+    V acc[1][Rows][vectors];
+    start(acc, panel);
+    add_input(acc, x, panel);
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v)
+        L::store(out[r] + panel * layout.panel_columns() + v * L::count, acc[0][r][v]);
+  }
+
+  // Walks the rows of this thread that are alive, step by step.
+  struct RowCursor {
+    const ForwardKernel* kernel;
+    int64_t step, b;
+    int64_t end(int64_t at) const {
+      const int64_t active = kernel->scan.rows.active[at];
+      return active < kernel->share.row_end ? active : kernel->share.row_end;
+    }
+    void advance() {
+      if (++b < end(step)) return;
+      ++step;
+      b = kernel->share.row_begin;
+    }
+  };
+
+  // One step of one tile: products, cell, states, output. `pre` null: the input product joins here.
+  template <int Panels, int Rows, bool Training>
+  __attribute__((noinline)) void step_tile(int64_t step, int64_t b, int64_t panel, const S* pre) const {
+    V acc[Panels][Rows][vectors];
+    if (pre != nullptr) {
+#pragma GCC unroll 4
+      for (int q = 0; q < Panels; ++q)
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+          for (int v = 0; v < vectors; ++v)
+            acc[q][r][v] = L::load(pre + (b + r) * keep_stride +
+                                   (panel + q) * layout.panel_columns() + v * L::count);
+    } else {
+      const S* x[Rows];
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) x[r] = x_row(step, b + r);
+      start(acc, panel);
+      add_input(acc, x, panel);
+    }
+    {
+      const S* a[Rows];
+      const S* h = scan.prev(0, step) + b * state_stride;
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) a[r] = h + r * state_stride;
+      const int64_t stride = scan.H * layout.h_count() * L::count;
+      multiply_add<Isa, S, layout.h_first(), layout.h_count()>(acc, a, scan.H,
+                                                               scan.weights.h + panel * stride, stride);
+    }
+    S* next_row[Cell::states];
+    const S* prev_row[Cell::states];
+#pragma GCC unroll 2
+    for (int state = 0; state < Cell::states; ++state) {
+      next_row[state] = scan.next(state, step) + b * state_stride;
+      prev_row[state] = scan.prev(state, step) + b * state_stride;
+    }
+    S* kept_row = Training ? scan.keep + (scan.rows.offset[step] + b) * keep_stride : nullptr;
+    S* y[Rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) y[r] = y_row(step, b + r);
+#pragma GCC unroll 4
+    for (int q = 0; q < Panels; ++q) {
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) {
+#pragma GCC unroll 4
+        for (int g = 0; g < groups; ++g) {
+          const int64_t group = (panel + q) * groups + g, unit = group * L::count;
+          V pre_slots[Cell::slots], prev[Cell::states], next[Cell::states], keep[kept];
+#pragma GCC unroll 4
+          for (int s = 0; s < Cell::slots; ++s) pre_slots[s] = acc[q][r][g * Cell::slots + s];
+#pragma GCC unroll 2
+          for (int state = 0; state < Cell::states; ++state)
+            prev[state] = L::load(prev_row[state] + r * state_stride + unit);
+          Cell::forward(pre_slots, prev, next, keep);
+#pragma GCC unroll 2
+          for (int state = 0; state < Cell::states; ++state)
+            L::store(next_row[state] + r * state_stride + unit, next[state]);
+          if (unit < scan.H) L::store_first(y[r] + unit, next[0], scan.H - unit);
+          if constexpr (Training) {
+#pragma GCC unroll 4
+            for (int s = 0; s < Cell::saved; ++s)
+              L::store(kept_row + r * keep_stride + (group * Cell::slots + s) * L::count, keep[s]);
+          }
+        }
+      }
+    }
+  }
+
+  // Panels of this thread for one tile of rows. One row alone takes several panels at a time:
+  // its four chains would leave the FMA units waiting.
+  template <int Rows, class Tile>
+  inline __attribute__((always_inline)) void for_panels(bool downward, const Tile& tile) const {
+    int64_t done = 0;
+    const int64_t count = share.panel_end - share.panel_begin;
+    const auto position = [&](int64_t i, int64_t width) {
+      return downward ? share.panel_end - i - width : share.panel_begin + i;
+    };
+    if constexpr (Rows == 1) {
+      constexpr int wide = Isa::single_panels;
+      for (; done + wide <= count; done += wide) tile.template operator()<wide>(position(done, wide));
+    }
+    for (; done < count; ++done) tile.template operator()<1>(position(done, 1));
+  }
+
+  // Rows inside panels, so that a panel's weights are read from L2 once per step; a single row has
+  // nothing to share and takes its panels widely.
+  template <class Tile>
+  inline __attribute__((always_inline)) void for_tiles(int64_t first, int64_t last, bool downward,
+                                                       const Tile& tile) const {
+    if (last - first == 1) {
+      for_panels<1>(downward, [&]<int Panels>(int64_t panel) {
+        tile.template operator()<Panels, 1>(first, panel);
+      });
+      return;
+    }
+    for_panels<2>(downward, [&]<int Panels>(int64_t panel) {
+      for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t b) {
+        tile.template operator()<Panels, Rows>(b, panel);
+      });
+    });
+  }
+
+  template <bool Training>
+  void run(const Worker& worker) const {
+    const Rows& rows = scan.rows;
+    const bool meets = scan.partition == Partition::units;
+    for (int64_t first = 0; first < rows.steps;) {
+      const bool runs_ahead = scan.chunk_steps > 0;
+      const int64_t last = runs_ahead ? (first + scan.chunk_steps < rows.steps ? first + scan.chunk_steps
+                                                                             : rows.steps)
+                                      : rows.steps;
+      if (runs_ahead) {
+        if (!input_chunk(worker, first, last)) return;
+      }
+      for (int64_t step = first; step < last; ++step) {
+        const int64_t end = rows.active[step] < share.row_end ? rows.active[step] : share.row_end;
+        const S* pre = runs_ahead ? ahead(step, first) : nullptr;
+        for_tiles(share.row_begin, end, (step & 1) != 0, [&]<int Panels, int Rows>(int64_t b, int64_t panel) {
+          step_tile<Panels, Rows, Training>(step, b, panel, pre);
+        });
+        if (!(meets ? worker.wait() : worker.proceed())) return;
+      }
+      first = last;
+    }
+  }
+
+  // One panel's weights serve every row of the chunk before the next panel is touched; rows of
+  // neighbouring steps share tiles, so that a single row per step still fills them.
+  bool input_chunk(const Worker& worker, int64_t first, int64_t last) const {
+    RowCursor begin{this, first, share.row_begin};
+    int64_t rows = 0;
+    for (int64_t step = first; step < last; ++step) {
+      const int64_t alive = begin.end(step) - share.row_begin;
+      rows += alive > 0 ? alive : 0;
+    }
+    for (int64_t panel = share.panel_begin; panel < share.panel_end; ++panel) {
+      if (!worker.proceed()) return false;
+      RowCursor cursor = begin;
+      for_row_tiles<Isa>(0, rows, [&]<int Rows>(int64_t) {
+        const S* x[Rows];
+        S* out[Rows];
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r) {
+          x[r] = x_row(cursor.step, cursor.b);
+          out[r] = ahead(cursor.step, first) + cursor.b * keep_stride;
+          cursor.advance();
+        }
+        input_tile<Rows>(x, out, panel);
+      });
+    }
+    return true;
+  }
+};
+
+template <class Isa, class Cell, class S>
+static void scan_forward(const ForwardScan<S>& scan, const Worker& worker) {
+  const ForwardKernel<Isa, Cell, S> kernel(scan, worker);
+  if (scan.training) {
+    kernel.template run<true>(worker);
+  } else {
+    kernel.template run<false>(worker);
+  }
+}
+
+}  // namespace fastrnn::cpu

@@ -1,0 +1,176 @@
+#include "threads.h"
+
+#include <linux/futex.h>
+#include <omp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+namespace fastrnn::cpu {
+namespace {
+
+constexpr int64_t poll_every = 10'000'000;  // ns between two looks at the interrupt
+// A barrier of a balanced step is met within a few microseconds; past this, the other thread is
+// probably not running, and spinning on would keep the core it may be waiting for.
+constexpr int64_t spin_for = 30'000;  // ns
+
+int64_t now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return int64_t(t.tv_sec) * 1'000'000'000 + t.tv_nsec;
+}
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+void futex_sleep(std::atomic<uint32_t>* word, uint32_t seen, int64_t nanoseconds) {
+  const timespec limit{0, nanoseconds};
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(word), FUTEX_WAIT_PRIVATE, seen, &limit, nullptr,
+          0);
+}
+
+}  // namespace
+
+Team::Team(Interrupt interrupt) : interrupt_(interrupt), next_poll_(now() + poll_every) {}
+
+bool Team::stopped() const { return stop_.load(std::memory_order_relaxed); }
+
+bool Team::poll() {
+  if (interrupt_.poll == nullptr) return false;
+  const int64_t time = now();
+  if (time < next_poll_) return false;
+  const bool stop = interrupt_.poll(interrupt_.context);
+  next_poll_ = now() + poll_every;
+  if (stop) {
+    stop_.store(true);
+    wake_all();
+  }
+  return stop;
+}
+
+void Team::wake_all() {
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&generation_), FUTEX_WAKE_PRIVATE, 1 << 20,
+          nullptr, nullptr, 0);
+}
+
+bool Team::proceed(int thread) {
+  if (thread == 0) poll();
+  return !stopped();
+}
+
+bool Team::wait(int thread, int size) {
+  if (!proceed(thread)) return false;
+  const uint32_t seen = generation_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.store(seen + 1, std::memory_order_seq_cst);
+    if (sleepers_.load(std::memory_order_seq_cst) > 0) wake_all();
+    return !stopped();
+  }
+  for (int spins = 0; spins < 64; ++spins) {
+    if (generation_.load(std::memory_order_acquire) != seen) return !stopped();
+    relax();
+  }
+  const int64_t give_up = now() + spin_for;
+  for (;;) {
+    for (int spins = 0; spins < 16; ++spins) {
+      if (generation_.load(std::memory_order_acquire) != seen) return !stopped();
+      if (stopped()) return false;
+      relax();
+    }
+    if (now() >= give_up) break;
+  }
+  sleepers_.fetch_add(1, std::memory_order_seq_cst);
+  while (generation_.load(std::memory_order_seq_cst) == seen && !stopped()) {
+    futex_sleep(&generation_, seen, poll_every);
+    if (thread == 0) poll();
+  }
+  sleepers_.fetch_sub(1, std::memory_order_relaxed);
+  return !stopped();
+}
+
+#if defined(__x86_64__)
+FloatMode::FloatMode() : saved_(_mm_getcsr()) {
+  constexpr unsigned flush_and_mask = 0x8000 | 0x0040 | 0x1F80;  // FTZ, DAZ, no traps, to nearest
+  _mm_setcsr(flush_and_mask);
+}
+FloatMode::~FloatMode() { _mm_setcsr(unsigned(saved_)); }
+#elif defined(__aarch64__)
+FloatMode::FloatMode() {
+  asm volatile("mrs %0, fpcr" : "=r"(saved_));
+  asm volatile("msr fpcr, %0" : : "r"(uint64_t(1) << 24));
+}
+FloatMode::~FloatMode() { asm volatile("msr fpcr, %0" : : "r"(saved_)); }
+#else
+FloatMode::FloatMode() : saved_(0) {}
+FloatMode::~FloatMode() {}
+#endif
+
+namespace {
+
+int cgroup_limit() {
+  std::FILE* file = std::fopen("/sys/fs/cgroup/cpu.max", "r");
+  if (file == nullptr) return 0;
+  char quota[32];
+  long period = 0;
+  const int read = std::fscanf(file, "%31s %ld", quota, &period);
+  std::fclose(file);
+  if (read != 2 || quota[0] == 'm' || period <= 0) return 0;  // "max": no quota
+  return std::max(1, int((std::atol(quota) + period - 1) / period));
+}
+
+struct MachineThreads {
+  int count;
+  const char* source;
+};
+
+MachineThreads machine_threads() {
+  if (std::getenv("OMP_NUM_THREADS") != nullptr) return {omp_get_max_threads(), "OMP_NUM_THREADS"};
+  MachineThreads found{omp_get_num_procs(), "affinity"};  // libgomp counts the allowed CPUs
+  const int quota = cgroup_limit();
+  if (quota > 0 && quota < found.count) found = {quota, "cgroup"};
+  return found;
+}
+
+const MachineThreads& machine() {
+  static const MachineThreads found = machine_threads();
+  return found;
+}
+
+std::atomic<int> user_limit{0};
+
+// The threads of an OpenMP pool do not survive fork, and libgomp waits for them for ever.
+std::atomic<bool> forked{false};
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
+
+}  // namespace
+
+int thread_limit() {
+  if (forked.load(std::memory_order_relaxed) || omp_in_parallel()) return 1;
+  const int user = user_limit.load(std::memory_order_relaxed);
+  return user > 0 ? user : machine().count;
+}
+
+void set_thread_limit(int n) { user_limit = n; }
+
+const char* thread_limit_source() {
+  if (forked.load()) return "forked child: one thread, OpenMP pools do not survive fork";
+  if (omp_in_parallel()) return "called inside a parallel region: one thread";
+  return user_limit.load() > 0 ? "set_num_threads" : machine().source;
+}
+
+}  // namespace fastrnn::cpu

@@ -1,0 +1,43 @@
+// One version of a stack's weights in the order of one ISA's kernels.
+#pragma once
+
+#include <mutex>
+
+#include "../rnn/backend.h"
+#include "../rnn/memory.h"
+#include "scan.h"
+
+namespace fastrnn::cpu {
+
+// Changes when any parameter does. gates: row blocks of every parameter.
+uint64_t fingerprint(const Stack& stack, int gates, const std::vector<const void*>& params);
+
+template <class S>
+class Weights : public PackedStack {
+ public:
+  Weights(const Stack& stack, const CellKernels<S>& kernels, const std::vector<const void*>& params,
+          uint64_t fingerprint);
+
+  int64_t bytes() const override;
+  ScanWeights<S> scan(int layer, int direction) const;
+  // Made from the packed weights when first asked for: inference never pays for them.
+  TransposedWeights<S> transposed(int layer, int direction) const;
+
+  const CellKernels<S>& kernels;
+  const uint64_t fingerprint;
+
+ private:
+  struct Packed {
+    Buffer x, h, bias;
+  };
+  struct Transposed {
+    Buffer x, h;
+  };
+  void transpose() const;
+
+  std::vector<Packed> packed_;  // (L*D,)
+  mutable std::once_flag once_;
+  mutable std::vector<Transposed> transposed_;
+};
+
+}  // namespace fastrnn::cpu

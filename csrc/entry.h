@@ -1,0 +1,57 @@
+// The engine's front door: every size is checked here, once, for every caller; then the backend is
+// chosen. No Python below or here.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "rnn/backend.h"
+
+namespace fastrnn {
+
+// An array as a caller describes it. Strides count bytes.
+struct Array {
+  void* data = nullptr;  // null: absent
+  DType dtype = DType::float32;
+  std::vector<int64_t> shape, strides;
+  bool present() const { return data != nullptr || !shape.empty(); }
+};
+
+struct CellFacts {
+  const char* name;
+  int gates, states;
+};
+std::vector<CellFacts> cell_facts();
+const CellFacts& facts_of(const std::string& cell);  // throws std::invalid_argument
+
+std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Array>& params,
+                                        std::shared_ptr<const PackedStack> previous);
+
+struct Sizes {
+  int64_t T, B;
+};
+// T and B of an input (T, B, I), or (B, T, I) if batch_first; throws if it does not fit the stack.
+Sizes sizes_of(const Stack& stack, const Array& x, bool batch_first);
+
+struct ForwardCall {
+  Array x, h_0, c_0, lengths, y, h_n, c_n;  // lengths: dtype ignored, int64
+  bool batch_first, training;
+  double dropout;
+  uint64_t seed;
+};
+std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack> packed, const ForwardCall& call,
+                                    Interrupt interrupt);
+
+struct BackwardCall {
+  Array d_y, d_h_n, d_c_n, d_x, d_h_0, d_c_0;
+  std::vector<Array> d_params;
+  bool batch_first;
+};
+void backward(const Tape& tape, const BackwardCall& call, Interrupt interrupt);
+
+// The shape of parameter `index` in torch's order.
+std::vector<int64_t> parameter_shape(const Stack& stack, int index);
+int parameter_count(const Stack& stack);
+
+}  // namespace fastrnn
