@@ -46,9 +46,17 @@ Array describe_lengths(const std::optional<py::array>& lengths) {
   return describe(*lengths, DType::float32);
 }
 
-py::array empty(DType dtype, std::vector<int64_t> shape) {
-  if (dtype == DType::float32) return py::array_t<float>(std::move(shape));
-  return py::array_t<double>(std::move(shape));
+// An array for a result. Large ones live in the engine's recycled memory: fresh pages would cost
+// more than the kernels that fill them.
+py::array empty(DType dtype, const std::vector<int64_t>& shape) {
+  const py::dtype type(name_of(dtype));
+  int64_t bytes = size_of(dtype);
+  for (const int64_t length : shape) bytes = checked_product(bytes, length);
+  if (bytes < int64_t(1) << 18) return py::array(type, shape);
+  auto buffer = std::make_unique<Buffer>(bytes);
+  char* data = buffer->as<char>();
+  const py::capsule owner(buffer.release(), [](void* held) { delete static_cast<Buffer*>(held); });
+  return py::array(type, shape, data, owner);
 }
 
 // The handler of a signal runs on the interpreter's main thread alone; other threads do not ask.
@@ -193,7 +201,8 @@ py::array activation(const py::array& x) {
   return y;
 }
 
-py::array dropout_mask(int64_t first, int64_t count, uint32_t layer, double p, uint64_t seed, const py::dtype& dtype) {
+py::array dropout_mask(int64_t first, int64_t count, uint32_t layer, double p, uint64_t seed, const py::object& dtype_like) {
+  const py::dtype dtype = py::dtype::from_args(dtype_like);
   const DropoutMask mask(seed, layer, p);
   if (dtype.num() == py::dtype::of<float>().num()) {
     py::array_t<float> out(count);

@@ -25,12 +25,13 @@ void check_shape(const std::string& function, const std::string& argument, const
     refuse(function, argument, std::string("dtype ") + name_of(array.dtype), name_of(dtype));
 }
 
-// C order; axes of length 0 or 1 may claim any stride.
+// C order; axes of length 1 and empty arrays may claim any stride.
 void check_contiguous(const std::string& function, const std::string& argument, const Array& array,
                       int64_t element) {
+  for (const int64_t length : array.shape)
+    if (length == 0) return;
   int64_t stride = element;
   for (size_t i = array.shape.size(); i-- > 0;) {
-    if (array.shape[i] == 0) return;
     if (array.shape[i] != 1 && array.strides[i] != stride)
       refuse(function, argument, "gaps between its elements", "a C-contiguous array");
     stride *= array.shape[i];
@@ -49,9 +50,12 @@ Sequence sequence(const std::string& function, const std::string& argument, cons
   const std::vector<int64_t> shape = batch_first ? std::vector<int64_t>{sizes.B, sizes.T, width}
                                                  : std::vector<int64_t>{sizes.T, sizes.B, width};
   check_shape(function, argument, array, shape, dtype);
+  if (sizes.T == 0 || sizes.B == 0 || width == 0) return {array.data, 0, 0};  // no element: no stride matters
   const int64_t element = size_of(dtype);
-  const bool last_ok = width <= 1 || array.strides[2] == element;
-  if (!last_ok || array.strides[0] % element != 0 || array.strides[1] % element != 0)
+  const auto fits = [&](size_t axis, int64_t multiple_of) {
+    return shape[axis] == 1 || array.strides[axis] % multiple_of == 0;
+  };
+  if ((width > 1 && array.strides[2] != element) || !fits(0, element) || !fits(1, element))
     refuse(function, argument, "a strided last axis", "its last axis contiguous");
   const int64_t outer = array.strides[0] / element, inner = array.strides[1] / element;
   return batch_first ? Sequence{array.data, inner, outer} : Sequence{array.data, outer, inner};

@@ -2,7 +2,7 @@
 //
 //   r, z = sigmoid(pre_r), sigmoid(pre_z)
 //   n  = tanh(W_in x + b_in + r * (W_hn h + b_hn)) = tanh(pre_nx + r * pre_nh)
-//   h' = (1 - z) * n + z * h = n + z * (h - n)
+//   h' = (1 - z) * n + z * h     (not n + z * (h - n), whose rounding may leave [-1, 1])
 //
 // The two halves of n stay apart until r is known, so the cell has four slots in the order
 // nh r z nx: the recurrent product feeds the first three, the input product the last three.
@@ -30,7 +30,7 @@ struct Gru {
     keep[KEEP_R] = sigmoid(pre[R]);
     keep[KEEP_Z] = sigmoid(pre[Z]);
     keep[KEEP_N] = tanh(fma(keep[KEEP_R], pre[NH], pre[NX]));
-    next[H] = fma(keep[KEEP_Z], prev[H] - keep[KEEP_N], keep[KEEP_N]);
+    next[H] = fma(keep[KEEP_Z], prev[H], (broadcast<V>(1) - keep[KEEP_Z]) * keep[KEEP_N]);
   }
 
   template <class V>
@@ -39,7 +39,7 @@ struct Gru {
                                       V (&d_pre)[slots], V (&d_prev)[states]) {
     const V one = broadcast<V>(1);
     const V r = keep[KEEP_R], z = keep[KEEP_Z], n = keep[KEEP_N];
-    const V d_n = d_next[H] * (one - z);                      // h' = n + z * (h - n)
+    const V d_n = d_next[H] * (one - z);                      // h' = (1 - z) * n + z * h
     const V d_z = d_next[H] * (prev[H] - n);
     d_pre[NX] = d_n * (one - n * n);                          // n = tanh(nx + r * nh)
     d_pre[NH] = d_pre[NX] * r;

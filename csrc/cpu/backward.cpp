@@ -22,22 +22,25 @@ class BackwardCall {
     const auto room = [](int64_t rows, int64_t columns) {
       return Buffer(checked_product(checked_product(rows, columns), int64_t(sizeof(S))));
     };
-    int64_t widest = 0, widest_sums = 0;
+    int64_t tiles = 0, widest_sums = 0;
     for (int layer = 0; layer < stack_.L; ++layer) {
       const ScanShape shape = tape.shape(layer);
       plans_.push_back(plan_backward(shape, thread_limit()));
       threads_ = std::max(threads_, plans_.back().threads);
       chunk_rows_ = backward_chunk_rows(shape);
       const int64_t tile = tape.weights->kernels.tile_rows;
-      widest = std::max(widest, round_up(shape.I, tile) + round_up(shape.H, tile));
+      tiles = std::max(tiles, ceil_div(shape.I, tile) + ceil_div(shape.H, tile));
       widest_sums = std::max(widest_sums, shape.I + shape.H + 1);
       for (int direction = 0; direction < stack_.D; ++direction) {
         weights_.push_back(tape.weights->transposed(layer, direction));
       }
     }
     for (int state = 0; state < layout_.states; ++state) d_state_[state] = room(B_, layout_.state_stride(stack_.H));
-    for (Buffer& chunk : d_pre_) chunk = room(chunk_rows_, layout_.columns(stack_.H));
-    operands_ = room(chunk_rows_, widest);
+    BackwardScan<S> scan{};
+    scan.layout = layout_;
+    scan.chunk_rows = chunk_rows_;
+    for (Buffer& chunk : d_pre_) chunk = room(layout_.panels(stack_.H), scan.panel_stride());
+    operands_ = room(tiles, scan.operand_stride(tape.weights->kernels.tile_rows));
     sums_ = room(widest_sums, layout_.columns(stack_.H));
     for (int i = 0; i < std::min(stack_.L - 1, 2); ++i)
       d_inputs_[i] = room(checked_product(T_, B_), stack_.H * stack_.D);
@@ -71,7 +74,7 @@ class BackwardCall {
   // Groups of the last panel past H are read by the products (against zero weights) but written by
   // nobody: they must hold no NaN.
   void clear_padding(const Worker& worker) const {
-    const int64_t panels = layout_.panels(stack_.H), size = chunk_rows_ * layout_.panel_columns();
+    const int64_t panels = layout_.panels(stack_.H), size = d_pre_[0].bytes() / int64_t(sizeof(S)) / panels;
     if (round_up(stack_.H, layout_.lanes) == layout_.padded(stack_.H)) return;
     for (const Buffer& chunk : d_pre_) {
       S* last = chunk.template as<S>() + (panels - 1) * size;

@@ -15,7 +15,9 @@
 
 namespace fastrnn::cpu {
 
-constexpr int64_t block_rows = 256;
+// Terms of a weight gradient that one register sums: few, so that the error of T*B terms stays near
+// that of sums over B and then T; many, so that the block's sum is seldom added to memory.
+constexpr int64_t block_rows = 64;
 
 // The packed rows of a chunk, walked in order.
 template <class S>
@@ -51,8 +53,7 @@ FASTRNN_TILE void cut_row(const S* row, int64_t columns, S* out, int64_t tile_st
   constexpr int width = Isa::tile_rows;
   int64_t k = 0;
   for (; k + width <= columns; k += width, out += tile_stride) {
-#pragma GCC unroll 8
-    for (int i = 0; i < width; ++i) out[i] = row[k + i];
+    __builtin_memcpy(out, row + k, width * sizeof(S));
   }
   if (k < columns) {
     for (int i = 0; i < width; ++i) out[i] = k + i < columns ? row[k + i] : S(0);
@@ -63,7 +64,7 @@ FASTRNN_TILE void cut_row(const S* row, int64_t columns, S* out, int64_t tile_st
 template <class Isa, class S>
 static void gather_operands(const BackwardScan<S>& scan, const RowList<S>& list, int64_t begin, int64_t end) {
   if (begin >= end) return;
-  const int64_t tile_stride = scan.chunk_rows * Isa::tile_rows;
+  const int64_t tile_stride = scan.operand_stride(Isa::tile_rows);
   S* h_tiles = scan.operands + ceil_div(scan.I, Isa::tile_rows) * tile_stride;
   auto cursor = list.at(begin);
   for (int64_t n = begin; n < end; ++n, list.advance(cursor)) {
@@ -114,7 +115,7 @@ template <class Isa, class S, int Width>
 static bool input_gradient_of_width(const BackwardScan<S>& scan, const Layout& layout, const RowList<S>& list,
                                     const S* d_pre, const Worker& worker) {
   const int64_t outputs = ceil_div(scan.I, int64_t(Width) * layout.lanes);
-  const int64_t columns = layout.panel_columns(), a_stride = scan.chunk_rows * columns;
+  const int64_t columns = layout.panel_columns(), a_stride = scan.panel_stride();
   const int64_t panels = layout.panels(scan.H), depth = int64_t(layout.x_count()) * layout.lanes;
   // A few tiles of d_pre rows stay in L2 while every panel of the weights passes over them.
   constexpr int64_t band = 8 * Isa::tile_rows;
@@ -197,14 +198,14 @@ template <class Isa, class S, class Windows>
 static bool weight_gradient(const BackwardScan<S>& scan, const Layout& layout, int64_t rows, const S* d_pre,
                             const Worker& worker) {
   constexpr int height = Isa::tile_rows;
-  const int64_t columns = layout.panel_columns(), panel_stride = scan.chunk_rows * columns;
+  const int64_t columns = layout.panel_columns();
   const int64_t x_tiles = ceil_div(scan.I, height), h_tiles = ceil_div(scan.H, height);
   const int64_t tiles = x_tiles + h_tiles, pairs = layout.panels(scan.H) * tiles;
-  const int64_t operand_stride = scan.chunk_rows * height;
+  const int64_t operand_stride = scan.operand_stride(height);
   for (int64_t pair = worker.begin(pairs); pair < worker.end(pairs); ++pair) {
     if (!worker.proceed()) return false;
     const int64_t panel = pair / tiles, tile = pair % tiles;
-    const S* of_panel = d_pre + panel * panel_stride;
+    const S* of_panel = d_pre + panel * scan.panel_stride();
     const S* operand = scan.operands + tile * operand_stride;
     S* sums = scan.d_weights + panel * (scan.I + scan.H + 1) * columns;
     if (tile < x_tiles) {

@@ -74,7 +74,6 @@ struct BackwardKernel {
   S* d_pre_row(const Chunk& chunk, int64_t step, int64_t b) const {
     return chunk.d_pre + (scan.rows.offset[step] - chunk.base + b) * layout.panel_columns();
   }
-  int64_t panel_stride() const { return scan.chunk_rows * layout.panel_columns(); }
 
   template <int Rows, int Width, Product product>
   __attribute__((noinline)) void step_tile(const Chunk& chunk, const Chunk& later, int64_t step, int64_t b,
@@ -83,14 +82,10 @@ struct BackwardKernel {
     const int64_t first_unit = output * Width * L::count;
     S* d_h = scan.d_state[0] + b * state_stride;
     const int64_t groups_left = ceil_div(scan.H - first_unit, int64_t(L::count));
-    constexpr bool from_state = product == Product::none || Cell::carries_h;
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < Width; ++v)
-        acc[0][r][v] = from_state && v < groups_left
-                           ? L::load(d_h + r * state_stride + first_unit + v * L::count)
-                           : V{};
+      for (int v = 0; v < Width; ++v) acc[0][r][v] = V{};
     if constexpr (product != Product::none) {
       const S* a[Rows];
       const S* row = d_pre_row(later, step + 1, b) + layout.h_first() * L::count;
@@ -98,7 +93,16 @@ struct BackwardKernel {
       for (int r = 0; r < Rows; ++r) a[r] = row + r * layout.panel_columns();
       const int64_t panels = layout.panels(scan.H), depth = layout.h_count() * L::count;
       const S* w = scan.weights.h + output * panels * depth * Width * L::count;
-      multiply_add_panels<Isa, S>(acc, a, panels, depth, panel_stride(), w);
+      multiply_add_panels<Isa, S>(acc, a, panels, depth, scan.panel_stride(), w);
+    }
+    // What passes by the product is added once, after the chain: it is often the larger part.
+    if constexpr (product == Product::none || Cell::carries_h) {
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < Width; ++v)
+          if (v < groups_left)
+            acc[0][r][v] = acc[0][r][v] + L::load(d_h + r * state_stride + first_unit + v * L::count);
     }
     if constexpr (product == Product::only) {
 #pragma GCC unroll 8
@@ -134,7 +138,7 @@ struct BackwardKernel {
           keep[s] = L::load(scan.keep + (scan.rows.offset[step] + b + r) * keep_stride +
                             (group * Cell::slots + s) * L::count);
         Cell::backward(keep, prev, next, d_next, d_pre, d_prev);
-        S* out = d_pre_row(chunk, step, b + r) + (group / layout.groups()) * panel_stride() +
+        S* out = d_pre_row(chunk, step, b + r) + (group / layout.groups()) * scan.panel_stride() +
                  (group % layout.groups()) * Cell::slots * L::count;
 #pragma GCC unroll 4
         for (int s = 0; s < Cell::slots; ++s) L::store(out + s * L::count, d_pre[s]);

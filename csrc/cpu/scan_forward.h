@@ -9,9 +9,9 @@
 //            L2 holds would hit nothing).
 // Cost       2*B*slots*H*(I+H) flops per step; the cell works on the accumulators, so gates never
 //            touch memory except when training keeps them.
-// Limits     the input product either joins the recurrent one (K = [x; h], weights read once per
-//            step) or runs ahead over chunk_steps (weights read once per chunk); the sum of a gate
-//            is the same chain bias, x, h in both, hence the same bits.
+// Limits     the input product either joins the recurrent one (its weights read once per step) or runs
+//            ahead over chunk_steps (read once per chunk); a gate is (bias + x chain) + (h chain) in
+//            both, hence the same bits.
 #pragma once
 
 #include "activations.h"
@@ -104,23 +104,35 @@ struct ForwardKernel {
   // One step of one tile: products, cell, states, output. `pre` null: the input product joins here.
   template <int Panels, int Rows, bool Training>
   __attribute__((noinline)) void step_tile(int64_t step, int64_t b, int64_t panel, const S* pre) const {
+    // The two products are two chains, added once: the error of the longer, not of their sum.
+    constexpr int64_t columns = layout.panel_columns();
+    alignas(64) S joined[Panels * Rows * columns];
+    const S* input = joined;
+    int64_t input_row = columns, input_panel = Rows * columns;
     V acc[Panels][Rows][vectors];
     if (pre != nullptr) {
-#pragma GCC unroll 4
-      for (int q = 0; q < Panels; ++q)
-#pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-          for (int v = 0; v < vectors; ++v)
-            acc[q][r][v] = L::load(pre + (b + r) * keep_stride +
-                                   (panel + q) * layout.panel_columns() + v * L::count);
+      input = pre + b * keep_stride + panel * columns;
+      input_row = keep_stride;
+      input_panel = columns;
     } else {
       const S* x[Rows];
 #pragma GCC unroll 8
       for (int r = 0; r < Rows; ++r) x[r] = x_row(step, b + r);
       start(acc, panel);
       add_input(acc, x, panel);
+#pragma GCC unroll 4
+      for (int q = 0; q < Panels; ++q)
+#pragma GCC unroll 8
+        for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+          for (int v = 0; v < vectors; ++v) L::store(joined + (q * Rows + r) * columns + v * L::count, acc[q][r][v]);
     }
+#pragma GCC unroll 4
+    for (int q = 0; q < Panels; ++q)
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v) acc[q][r][v] = V{};
     {
       const S* a[Rows];
       const S* h = scan.prev(0, step) + b * state_stride;
@@ -130,6 +142,13 @@ struct ForwardKernel {
       multiply_add<Isa, S, layout.h_first(), layout.h_count()>(acc, a, scan.H,
                                                                scan.weights.h + panel * stride, stride);
     }
+#pragma GCC unroll 4
+    for (int q = 0; q < Panels; ++q)
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; ++v)
+          acc[q][r][v] = acc[q][r][v] + L::load(input + r * input_row + q * input_panel + v * L::count);
     S* next_row[Cell::states];
     const S* prev_row[Cell::states];
 #pragma GCC unroll 2

@@ -90,6 +90,7 @@ Weights<S>::Weights(const Stack& stack, const CellKernels<S>& kernels, const std
         pack(worker.begin(panels), worker.end(panels));
       }
     }
+    const FloatMode mode;  // the sum of the biases must not see the caller's rounding
     pack_bias<S>(layout, stack.bias ? array(2) : nullptr, stack.bias ? array(3) : nullptr, H, out.bias.template as<S>());
   }
 }

@@ -38,13 +38,15 @@ Cache& cache() {
 }
 
 Block take(int64_t bytes) {
+  const int64_t alignment = bytes >= huge_page ? huge_page : small_alignment;
+  const int64_t rounded = (bytes + alignment - 1) / alignment * alignment;
   {
     Cache& kept = cache();
     std::lock_guard<std::mutex> lock(kept.mutex);
     int best = -1;
     for (int i = 0; i < int(kept.blocks.size()); ++i) {
       const int64_t capacity = kept.blocks[i].capacity;
-      const bool fits = capacity >= bytes && capacity <= bytes + bytes / 4 + 4096;
+      const bool fits = capacity >= rounded && capacity <= rounded + rounded / 4 + 4096;
       if (fits && (best < 0 || capacity < kept.blocks[best].capacity)) best = i;
     }
     if (best >= 0) {
@@ -55,12 +57,10 @@ Block take(int64_t bytes) {
       return found;
     }
   }
-  const int64_t alignment = bytes >= huge_page ? huge_page : small_alignment;
-  const int64_t capacity = (bytes + alignment - 1) / alignment * alignment;
-  void* data = std::aligned_alloc(size_t(alignment), size_t(capacity));
+  void* data = std::aligned_alloc(size_t(alignment), size_t(rounded));
   if (data == nullptr) throw std::bad_alloc();
-  if (bytes >= huge_page) madvise(data, size_t(capacity), MADV_HUGEPAGE);  // advice: may be refused
-  return {data, capacity};
+  if (bytes >= huge_page) madvise(data, size_t(rounded), MADV_HUGEPAGE);  // advice: may be refused
+  return {data, rounded};
 }
 
 void give(Block block) {

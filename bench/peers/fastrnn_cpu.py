@@ -1,0 +1,77 @@
+"""fastrnn's own modules on NumPy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.peers.base import Array, Peer, toggle_first_element
+from bench.problems import Problem
+
+
+class FastrnnCpu(Peer):
+    """``layer(x, state)`` for inference; ``layer.forward`` and ``layer.backward`` for training."""
+
+    name = "fastrnn"
+
+    @classmethod
+    def available(cls) -> str | None:
+        try:
+            import fastrnn
+
+            fastrnn.LSTM(1, 1)
+        except (ImportError, AttributeError) as error:
+            return f"fastrnn's compiled module cannot be used ({error}); pip install . first"
+        return None
+
+    @classmethod
+    def version(cls) -> str:
+        import fastrnn
+
+        facts = fastrnn.info()
+        return f"{facts['version']} ({facts['isa']}, {facts['compiler']})"
+
+    def prepare(
+        self,
+        problem: Problem,
+        weights: dict[str, Array],
+        x: Array,
+        h_0: Array,
+        c_0: Array | None,
+        d_y: Array,
+        threads: int,
+    ) -> None:
+        import fastrnn
+
+        fastrnn.set_num_threads(threads)
+        layer_type = {"lstm": fastrnn.LSTM, "gru": fastrnn.GRU, "rnn": fastrnn.RNN}[problem.cell]
+        self.layer = layer_type(problem.I, problem.H)
+        self.layer.load_state_dict(weights)
+        self.training = problem.mode == "training"
+        self.x, self.d_y = x, d_y
+        self.state = h_0 if c_0 is None else (h_0, c_0)
+
+    def infer(self) -> None:
+        self.y, self.state_n = self.layer(self.x, self.state)
+
+    def train_step(self) -> None:
+        self.y, self.state_n, tape = self.layer.forward(self.x, self.state)
+        self.d_x, _, self.gradients = self.layer.backward(tape, self.d_y)
+
+    def touch_weights(self) -> None:
+        for parameter in self.layer.parameters().values():
+            toggle_first_element(parameter)
+
+    def results(self) -> dict[str, Array]:
+        h_n, c_n = self.state_n if isinstance(self.state_n, tuple) else (self.state_n, None)
+        named = {"y": self.y, "h_n": h_n}
+        if c_n is not None:
+            named["c_n"] = c_n
+        if self.training:
+            named["d_x"] = self.d_x
+            named |= {f"d_{name}": gradient for name, gradient in self.gradients.items()}
+        return named
+
+    def plan(self) -> dict[str, Any] | None:
+        import fastrnn
+
+        return dict(fastrnn.explain(self.layer, self.x, training=self.training))

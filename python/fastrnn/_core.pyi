@@ -1,0 +1,111 @@
+"""The compiled engine. Private: arguments are checked in Python, and again for sizes in C++.
+
+Arrays are of the dtype of `Packed`, in native byte order and aligned. Sequences may have any
+strides but the last; everything else is C-contiguous.
+"""
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+_Array = npt.NDArray[Any]
+_Lengths = npt.NDArray[np.int64]
+
+class Packed:
+    """Immutable snapshot of the parameters of a stack, in the kernels' layout."""
+
+    @property
+    def cell(self) -> str: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def input_size(self) -> int: ...
+    @property
+    def hidden_size(self) -> int: ...
+    @property
+    def num_layers(self) -> int: ...
+    @property
+    def num_directions(self) -> int: ...
+    @property
+    def bias(self) -> bool: ...
+    @property
+    def nbytes(self) -> int: ...
+
+class Tape:
+    """What backward needs of one forward call; holds x by reference."""
+
+    @property
+    def nbytes(self) -> int: ...
+
+def pack(
+    cell: str,
+    params: list[_Array],
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    num_directions: int,
+    bias: bool,
+    previous: Packed | None = None,
+) -> Packed:
+    """Pack parameters in torch's order; return `previous` itself if it holds the same weights."""
+
+def forward(
+    packed: Packed,
+    x: _Array,
+    h_0: _Array | None,
+    c_0: _Array | None,
+    lengths: _Lengths | None,
+    batch_first: bool,
+    training: bool,
+    dropout: float,
+    seed: int,
+) -> tuple[_Array, _Array, _Array | None, Tape | None]:
+    """Return y, h_n, c_n and the tape. KeyboardInterrupt is raised within 100 ms of Ctrl-C."""
+
+def backward(
+    tape: Tape, d_y: _Array | None, d_h_n: _Array | None, d_c_n: _Array | None
+) -> tuple[_Array, _Array, _Array | None, list[_Array]]:
+    """Return d_x, d_h_0, d_c_0 and the gradients in the order of the parameters."""
+
+def gpu_forward(
+    packed: Packed,
+    x: Any,
+    h_0: Any,
+    c_0: Any,
+    lengths: Any,
+    batch_first: bool,
+    training: bool,
+    dropout: float,
+    seed: int,
+) -> tuple[Any, Any, Any]:
+    """`forward` for arrays in GPU memory; RuntimeError if built without CUDA."""
+
+def plan(packed: Packed, T: int, B: int, training: bool) -> dict[str, str | int]:
+    """What a call of this size would run, and why."""
+
+def cells() -> dict[str, dict[Literal["gates", "states"], int]]:
+    """Gate and state counts of every compiled cell."""
+
+def isa() -> Literal["avx512", "avx2", "baseline"]:
+    """Instruction set of the running kernels."""
+
+def isas() -> list[str]:
+    """Instruction sets that this machine can run, best first."""
+
+def get_num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def num_threads_source() -> str:
+    """Where `get_num_threads` comes from: set_num_threads, OMP_NUM_THREADS, affinity, cgroup."""
+
+def release_memory() -> int:
+    """Free the workspaces kept for later calls; the number of bytes freed."""
+
+def build_info() -> dict[str, Any]:
+    """Version, compiler, and which backends were built."""
+
+def _sigmoid(x: _Array) -> _Array: ...
+def _tanh(x: _Array) -> _Array: ...
+def _dropout_mask(
+    n0: int, count: int, layer: int, p: float, seed: int, dtype: npt.DTypeLike
+) -> _Array: ...

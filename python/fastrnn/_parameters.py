@@ -1,0 +1,174 @@
+"""Parameters by name: plain NumPy arrays as attributes, exchanged as state dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _core
+from ._check import numbers, parameters
+from ._problem import Problem, Shape
+
+Array = npt.NDArray[Any]
+Rng = int | np.random.Generator | np.random.SeedSequence | np.random.BitGenerator | None
+
+
+class LoadResult(NamedTuple):
+    """What `load_state_dict` did not find, and what it found no use for."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Parameterized:
+    """Base of the layers and the cells: a problem, its parameters, their packed form.
+
+    A parameter is an ordinary writable array and an attribute. It may be changed in place or
+    replaced; the engine compares the weights at every call and packs them again when they differ.
+    """
+
+    _problem: Problem
+    _shapes: dict[str, Shape]
+    _packed: _core.Packed | None
+
+    def _create(self, problem: Problem, shapes: dict[str, Shape], rng: Any) -> None:
+        call = type(self).__name__
+        generator = numbers.rng(call, rng)
+        self._problem = problem
+        self._packed = None
+        self._shapes = shapes
+        for name, shape in shapes.items():
+            self.__dict__[name] = np.empty(shape, problem.dtype)
+        # A stream of its own, so that dropout does not depend on who else draws from `rng`.
+        own = np.random.PCG64([int(word) for word in generator.integers(2**32, size=4)])
+        self._rng = np.random.Generator(own)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, rng: Rng = None) -> None:
+        """Draw every parameter anew from U(-1/sqrt(H), 1/sqrt(H)), as torch.nn does.
+
+        Parameters
+        ----------
+        rng : int, numpy.random.Generator, or what else `numpy.random.default_rng` takes
+            Source of the numbers; None is the module's own generator. They are drawn in float64
+            and rounded, so that a float32 module starts as the rounded float64 one.
+        """
+        generator = self._rng
+        if rng is not None:
+            generator = numbers.rng(f"{type(self).__name__}.reset_parameters", rng)
+        bound = 1.0 / np.sqrt(self._problem.hidden_size)
+        for name, array in self.parameters().items():
+            array[...] = generator.uniform(-bound, bound, self._shapes[name])
+
+    def parameters(self) -> dict[str, Array]:
+        """Name -> live array, in torch's order; changing one in place changes the module."""
+        return {name: self.__dict__[name] for name in self._shapes}
+
+    def state_dict(self) -> dict[str, Array]:
+        """Name -> copy of the array, in torch's order."""
+        return {name: array.copy() for name, array in self.parameters().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
+        """Copy weights into the parameters, in place.
+
+        Parameters
+        ----------
+        state_dict : mapping of name -> array
+            NumPy arrays or torch tensors, such as ``torch_lstm.state_dict()``. Values are
+            converted to the module's dtype, as torch does.
+        strict : bool
+            Refuse missing and unexpected names.
+
+        Returns
+        -------
+        missing_keys, unexpected_keys : list of str
+
+        Raises
+        ------
+        ValueError
+            A name (if strict) or a shape does not fit. Nothing has been changed then.
+        TypeError
+            A value is no array of floating-point numbers.
+        """
+        call = f"{type(self).__name__}.load_state_dict"
+        state_dict = parameters.mapping(call, "state_dict", state_dict)
+        strict = numbers.flag(call, "strict", strict)
+        advice = "create the module with the arguments of the saved one, or pass strict=False"
+        missing, unexpected = parameters.names(
+            call, "state_dict", state_dict, self._shapes, advice if strict else ""
+        )
+        arrays = {
+            name: parameters.saved_array(call, name, state_dict[name], shape)
+            for name, shape in self._shapes.items()
+            if name in state_dict
+        }
+        for name, array in arrays.items():
+            self.__dict__[name][...] = array
+        return LoadResult(missing, unexpected)
+
+    def _pack(self, call: str) -> _core.Packed:
+        """The parameters in the kernels' form; the same object while they do not change."""
+        p = self._problem
+        own = self.__dict__
+        arrays = [
+            parameters.live(call, name, own[name], shape, p.dtype)
+            for name, shape in self._shapes.items()
+        ]
+        # One read and one assignment, each atomic: threads may race here and each still gets a
+        # snapshot of the parameters it saw.
+        packed = p.pack(arrays, self._packed)
+        own["_packed"] = packed
+        return packed
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        shape = self.__dict__.get("_shapes", {}).get(name)
+        if shape is not None:
+            call = type(self).__name__
+            value = parameters.parameter(call, name, value, shape, self._problem.dtype)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._shapes:
+            raise AttributeError(
+                f"{type(self).__name__}: {name} is a parameter and cannot be deleted; "
+                f"create the module with bias=False to have none"
+            )
+        object.__delattr__(self, name)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the packed weights, which belong to this machine."""
+        return self.__dict__ | {"_packed": None}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the parameters, and so of inputs, states and results."""
+        return self._problem.dtype
+
+    @property
+    def input_size(self) -> int:
+        """I, the last axis of x."""
+        return self._problem.input_size
+
+    @property
+    def hidden_size(self) -> int:
+        """H, the last axis of the states."""
+        return self._problem.hidden_size
+
+    @property
+    def bias(self) -> bool:
+        """Whether there are bias_ih and bias_hh."""
+        return self._problem.bias
+
+    def _options(self) -> dict[str, Any]:
+        """What `repr` shows after the sizes: name -> value, where it is not the default."""
+        p = self._problem
+        options: dict[str, Any] = {} if p.bias else {"bias": False}
+        return options if p.dtype == np.float32 else options | {"dtype": p.dtype}
+
+    def __repr__(self) -> str:
+        parts = [str(self._problem.input_size), str(self._problem.hidden_size)]
+        parts += [f"{name}={value}" for name, value in self._options().items()]
+        return f"{type(self).__name__}({', '.join(parts)})"

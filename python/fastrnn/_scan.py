@@ -1,0 +1,137 @@
+"""The one path of every call: check, prepare, run the engine, give back in the caller's form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
+
+from . import _core
+from ._check import calls, memory, numbers
+from ._check.arrays import on_gpu, rows_contiguous
+from ._form import CELL_FORMS, Form, layer_forms
+from ._problem import Problem
+
+Array = npt.NDArray[Any]
+_INITIAL, _FINAL_GRADIENT = ("h_0", "c_0"), ("d_h_n", "d_c_n")
+State = Any  # h, or (h, c) for cells with two states
+Grads = dict[str, Array] | list[Array]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Tape:
+    """What backward needs of one training call. It can be used any number of times.
+
+    The tape holds x by reference: do not change x in place before backward. Everything else,
+    the weights included, is a snapshot: changing the parameters does not change the gradients.
+    """
+
+    core: _core.Tape
+    problem: Problem
+    form: Form
+    steps: int
+    rows: int
+    names: tuple[str, ...] | None  # of the parameters; None gives gradients as a list
+    module: object | None  # the module that made it; None for the functional interface
+
+    @property
+    def nbytes(self) -> int:
+        """Memory kept, without x."""
+        return self.core.nbytes
+
+    def __repr__(self) -> str:
+        p = self.problem
+        return (
+            f"Tape({p.cell}, T={self.steps}, B={self.rows}, I={p.input_size}, H={p.hidden_size}, "
+            f"L={p.num_layers}, D={p.num_directions}, {p.dtype}, {memory.human(self.nbytes)})"
+        )
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "Tape: a tape holds memory of the engine and cannot be pickled or copied; "
+            "run backward in the process that ran forward"
+        )
+
+
+def forward(
+    call: str,
+    problem: Problem,
+    pack: Callable[[], _core.Packed],
+    x: Any,
+    state: State,
+    lengths: Any,
+    *,
+    training: bool,
+    draw_seed: Callable[[], int] = lambda: 0,
+    names: tuple[str, ...] | None,
+    module: object | None = None,
+    one_step: bool = False,
+) -> tuple[Array, State, Tape | None]:
+    """Run the stack over x: (y, state, tape); the tape is None unless training.
+
+    `pack` and `draw_seed` are called after every check has passed, so that a refused call
+    changes nothing.
+    """
+    masked = training and problem.dropout > 0 and problem.num_layers > 1
+    if on_gpu(x):
+        h_0, c_0 = state if isinstance(state, tuple) else (state, None)
+        seed = draw_seed() if masked else 0
+        options = (problem.batch_first, training, problem.dropout, seed)
+        return _core.gpu_forward(pack(), x, h_0, c_0, lengths, *options)
+    forms = CELL_FORMS if one_step else layer_forms(problem.batch_first)
+    x, form = calls.sequence(call, problem, forms, x)
+    steps, rows = form.time_and_rows(x)
+    h_0, c_0 = calls.state(call, problem, form, _INITIAL[: problem.states], state, rows)
+    lengths = calls.lengths(call, form, lengths, steps, rows)
+    calls.room(call, problem, steps, rows, training)
+    x = rows_contiguous(x, problem.dtype)  # only now: a copy of what cannot exist would fail
+    dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
+    options = (form.batch_first, training, dropout, seed)
+    y, h_n, c_n, core_tape = _core.forward(pack(), x, h_0, c_0, lengths, *options)
+    tape = None
+    if core_tape is not None:
+        tape = Tape(core_tape, problem, form, steps, rows, names, module)
+    return form.leave_sequence(y), _leave_state(form, h_n, c_n), tape
+
+
+def backward(
+    call: str,
+    tape: Any,
+    d_y: Any,
+    d_state: State,
+    *,
+    cells: tuple[str, ...],
+    module: object | None = None,
+) -> tuple[Array, State, Grads]:
+    """Back-propagate through time: (d_x, d_state_0, grads)."""
+    if not isinstance(tape, Tape):
+        raise TypeError(
+            f"{call}: tape is {numbers.describe(tape)}, expected the Tape that a training forward "
+            f"returned last; pass the results of forward in the order tape, d_y, d_state"
+        )
+    if tape.problem.cell not in cells:
+        raise ValueError(
+            f"{call}: tape was made by the cell {tape.problem.cell}, expected "
+            f"{' or '.join(cells)}; use the backward that belongs to its forward"
+        )
+    if module is not None and tape.module is not module:
+        raise ValueError(
+            f"{call}: tape was made by {'another module' if tape.module else 'a function'}, "
+            f"expected one of this module; call backward of the module that ran forward"
+        )
+    problem, form, rows = tape.problem, tape.form, tape.rows
+    d_y = calls.output_gradient(call, problem, form, d_y, tape.steps, rows)
+    names = _FINAL_GRADIENT[: problem.states]
+    d_h_n, d_c_n = calls.state(call, problem, form, names, d_state, rows)
+    d_x, d_h_0, d_c_0, grads = _core.backward(tape.core, d_y, d_h_n, d_c_n)
+    return (
+        form.leave_sequence(d_x),
+        _leave_state(form, d_h_0, d_c_0),
+        grads if tape.names is None else dict(zip(tape.names, grads, strict=True)),
+    )
+
+
+def _leave_state(form: Form, h: Array, c: Array | None) -> State:
+    return form.leave_state(h) if c is None else (form.leave_state(h), form.leave_state(c))

@@ -1,0 +1,345 @@
+"""Checkpoints: bit for bit, atomic under kill -9, and every damage found."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastrnn
+from fastrnn import training as tr
+
+pytest.importorskip("safetensors", reason="checkpoints need safetensors (extra demo)")
+
+
+PLATEAU_LR = 0.02
+
+
+def small_model(hidden: int = 4, dtype: Any = np.float32) -> tr.Sequential:
+    return tr.Sequential(
+        embedding=tr.Embedding(6, 3, dtype=dtype, rng=0),
+        lstm=fastrnn.LSTM(3, hidden, 2, dropout=0.2, dtype=dtype, rng=1),
+        dropout=tr.Dropout(0.3, seed=2),
+        head=tr.Linear(hidden, 6, dtype=dtype, rng=3),
+    )
+
+
+def run(**options: Any) -> tuple[tr.Sequential, tr.Adam]:
+    ids = np.random.default_rng(0).integers(0, 6, 900)
+    model = small_model()
+    optimizer = tr.Adam(model.parameters(), 1e-2)
+    defaults = {
+        "schedule": tr.ReduceOnPlateau(PLATEAU_LR, factor=0.6, patience=0, threshold=0.01),
+        "clip_norm": 1.0,
+        "validation": tr.TextWindows(ids, 800, 2, 16, 8),
+        "validate_every": 7,
+        "progress": False,
+    }
+    streams = tr.TextStreams(ids[:800], 4, 9, seed=1)
+    tr.fit(model, streams, tr.cross_entropy, optimizer, **{**defaults, **options})
+    return model, optimizer
+
+
+def assert_equal(one: tuple[tr.Sequential, tr.Adam], two: tuple[tr.Sequential, tr.Adam]) -> None:
+    for name, array in one[0].parameters().items():
+        assert np.array_equal(array, two[0].parameters()[name]), name
+    for slot, arrays in one[1].state.items():
+        for name, array in arrays.items():
+            assert np.array_equal(array, two[1].state[slot][name]), (slot, name)
+    assert (one[1].steps, one[1].lr) == (two[1].steps, two[1].lr)
+    assert one[0].rng_state() == two[0].rng_state()
+
+
+@pytest.mark.parametrize("at", [1, 7, 21, 22, 43])  # validation every 7, an epoch has 21 windows
+def test_resume_is_bitwise(tmp_path: Path, at: int) -> None:
+    """Ctrl-C in step `at`, continued from the file: as if it had never stopped.
+
+    Dropout masks of both kinds, Adam's moments, the plateau schedule, the carried state and the
+    place in the epoch all have to come back for that.
+    """
+    path = tmp_path / "a.safetensors"
+
+    def interrupt(history: tr.History, loss: float) -> None:
+        if history.steps == at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(steps=60, checkpoint=path, callbacks=[interrupt])
+    checkpoint = tr.load_checkpoint(path)
+    assert checkpoint.loop["history"]["steps"] == at
+    whole, resumed = run(steps=60), run(steps=60, resume=checkpoint)
+    assert_equal(whole, resumed)
+    assert resumed[1].lr < PLATEAU_LR / 2, "the schedule hardly acted: the test sees too little"
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    model = small_model()
+    adam = tr.Adam(model.parameters(), 3e-3)
+    grads = {k: np.ones_like(v) for k, v in model.parameters().items()}
+    adam.step(grads)
+    model.pieces["dropout"].forward(np.ones(3, np.float32))
+    state = ((np.arange(6.0).reshape(1, 2, 3), None), np.float32([[1]]))
+    extra = {"text": "é\n\u2028", "number": 0.1, "list": [1, None, True]}
+    tr.save_checkpoint(path, model, adam, state=state, loop={"x": 1}, extra=extra)
+    found = tr.load_checkpoint(path)
+    assert (found.extra, found.loop, found.rng) == (extra, {"x": 1}, model.rng_state())
+    assert np.array_equal(found.state[0][0], state[0][0])
+    assert found.state[0][1] is None
+    assert found.state[1].dtype == np.float32
+    other = small_model()
+    for array in other.parameters().values():
+        array[...] = 7
+    other_adam = tr.Adam(other.parameters())
+    found.restore(other, other_adam)
+    assert_equal((model, adam), (other, other_adam))
+    # any safetensors reader gets the weights
+    from safetensors.numpy import load_file
+
+    weights = load_file(path)
+    assert np.array_equal(weights["model.head.weight"], model.parameters()["head.weight"])
+    # rights are those of any new file, not those of a private temporary one
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.safetensors", "plain"]
+
+
+def test_a_bare_layer_can_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    gru = fastrnn.GRU(3, 4, dtype=np.float64, rng=1)
+    tr.save_checkpoint(path, gru)
+    other = fastrnn.GRU(3, 4, dtype=np.float64, rng=2)
+    tr.load_checkpoint(path).restore(other)
+    assert all(np.array_equal(v, other.parameters()[k]) for k, v in gru.parameters().items())
+
+
+def test_other_models_are_refused_and_nothing_changes(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    model = small_model()
+    tr.save_checkpoint(path, model, tr.Adam(model.parameters()))
+    checkpoint = tr.load_checkpoint(path)
+    for other in (
+        small_model(hidden=5),
+        small_model(dtype=np.float64),
+        tr.Sequential(tr.Linear(2, 2)),
+        tr.Sequential(embedding=tr.Embedding(6, 3)),
+    ):
+        before = other.state_dict()
+        with pytest.raises(ValueError, match=r"a\.safetensors: is of another model: it .*"):
+            checkpoint.restore(other)
+        assert all(np.array_equal(before[k], v) for k, v in other.parameters().items())
+    with pytest.raises(ValueError, match="expected 'sgd'"):
+        checkpoint.restore(model, tr.SGD(model.parameters()))
+    tr.save_checkpoint(path, model)
+    with pytest.raises(ValueError, match="no optimizer state"):
+        tr.load_checkpoint(path).restore(model, tr.Adam(model.parameters()))
+    with pytest.raises(ValueError, match="no training loop"):
+        run(steps=1, resume=tr.load_checkpoint(path))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"x",
+        b"\x00" * 8,
+        b"\xff" * 100,
+        b"PK\x03\x04" + b"\x00" * 400,
+        b"\x80\x04\x95" + b"\x00" * 60,  # the start of a pickle
+        struct.pack("<Q", 2) + b"{}",
+        struct.pack("<Q", 2) + b"[]",
+        struct.pack("<Q", 1 << 60) + b"{}",
+        struct.pack("<Q", 20) + b'{"__metadata__": 1 } ',
+    ],
+)
+def test_foreign_files_are_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.safetensors: is "):
+        tr.load_checkpoint(path)
+
+
+def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "a.safetensors"
+    save_file({"model.w": np.zeros(3)}, path)
+    with pytest.raises(ValueError, match="was not written by save_checkpoint"):
+        tr.load_checkpoint(path)
+
+
+def test_every_truncation_and_bit_flip_is_found(tmp_path: Path) -> None:
+    """Every 64th length, and a flip in every byte: refused with one sentence, or identical."""
+    path = tmp_path / "a.safetensors"
+    model = tr.Linear(7, 5, rng=0)
+    adam = tr.Adam(model.parameters())
+    adam.step({k: np.ones_like(v) for k, v in model.parameters().items()})
+    tr.save_checkpoint(path, model, adam, extra={"note": "x" * 20})
+    whole = path.read_bytes()
+    (header,) = struct.unpack("<Q", whole[:8])
+    assert json.loads(whole[8 : 8 + header])  # 8 bytes of length, a header, the tensors
+    found = identical = 0
+
+    def check(data: bytes) -> None:
+        nonlocal found, identical
+        path.write_bytes(data)
+        try:
+            checkpoint = tr.load_checkpoint(path)
+        except ValueError as error:
+            message = str(error)
+        else:
+            message = ""
+        if message:
+            assert message.count("\n") == 0
+            found += 1
+            return
+        for name, array in model.parameters().items():
+            assert np.array_equal(checkpoint.model[name], array)
+        assert checkpoint.optimizer is not None
+        assert checkpoint.optimizer["steps"] == 1
+        assert np.array_equal(
+            checkpoint.optimizer["state"]["exp_avg"]["bias"], adam.state["exp_avg"]["bias"]
+        )
+        assert checkpoint.extra == {"note": "x" * 20}
+        identical += 1
+
+    for size in (*range(0, len(whole), 64), len(whole) - 1):
+        check(whole[:size])
+    assert identical == 0
+    check(whole + b"\x00")
+    for byte in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[byte] ^= 1 << (byte % 8)
+        check(bytes(damaged))
+    assert found > 0.95 * len(whole)
+    assert identical < 0.05 * len(whole)  # flips in the padding of the header
+
+
+def test_failed_writes_leave_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.safetensors"
+    model = tr.Linear(3, 3, rng=0)
+    tr.save_checkpoint(path, model)
+    before = path.read_bytes()
+    model.weight += 1
+    for name in ("fsync", "replace"):
+
+        def fail(*arguments: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(OSError, match="No space left"):
+                tr.save_checkpoint(path, model)
+        assert path.read_bytes() == before
+        assert [p.name for p in tmp_path.iterdir()] == ["a.safetensors"]
+    tr.save_checkpoint(path, model)
+    assert path.read_bytes() != before
+
+
+def test_the_order_of_the_system_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data is on the disk before the rename, the rename before the return: power loss."""
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_fsync(handle: int) -> None:
+        calls.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        fsync(handle)
+
+    def noted_replace(source: Any, target: Any) -> None:
+        calls.append("rename")
+        assert Path(source).parent == Path(target).parent
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    tr.save_checkpoint(tmp_path / "a.safetensors", tr.Linear(3, 3))
+    assert calls == ["file", "rename", "folder"]
+
+
+def test_a_link_stays_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target.safetensors", tmp_path / "link.safetensors"
+    tr.save_checkpoint(target, tr.Linear(3, 3, rng=0))
+    link.symlink_to(target)
+    tr.save_checkpoint(link, tr.Linear(3, 3, rng=1))
+    assert link.is_symlink()
+    assert np.array_equal(tr.load_checkpoint(target).model["weight"], tr.Linear(3, 3, rng=1).weight)
+
+
+KILLER = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import numpy as np
+from fastrnn.training import Linear, load_checkpoint, save_checkpoint
+
+path, kills = Path(sys.argv[1]), int(sys.argv[2])
+model = Linear(90, 90)
+clock = random.Random(7)
+
+
+def save(number):
+    model.weight[...] = number
+    save_checkpoint(path, model, extra={"number": number})
+
+
+started = time.perf_counter()
+for number in range(10):
+    save(number)
+duration = (time.perf_counter() - started) / 10
+for kill in range(kills):
+    reader, writer = os.pipe()
+    child = os.fork()  # a process of its own, without 60 times the import
+    if child == 0:
+        while True:
+            number += 1
+            save(number)
+            os.write(writer, number.to_bytes(8, "little"))
+    os.close(writer)
+    os.read(reader, 8)  # it is running
+    time.sleep(clock.uniform(0, 2 * duration))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    acknowledged = number + 1
+    while data := os.read(reader, 8):
+        acknowledged = int.from_bytes(data, "little")
+    os.close(reader)
+    leftovers = list(path.parent.glob(".*.tmp"))
+    for leftover in leftovers:
+        leftover.unlink()
+    checkpoint = load_checkpoint(path)
+    number = checkpoint.extra["number"]
+    whole = bool((checkpoint.model["weight"] == number).all())
+    print(json.dumps([acknowledged, number, whole, len(leftovers)]))
+"""
+
+
+def test_kill_9_never_loses_a_checkpoint(tmp_path: Path) -> None:
+    """100 processes that save in a loop, each killed at another moment.
+
+    After each kill the file loads, is whole, and is at least as new as the last save that
+    returned.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(tmp_path / "a.safetensors"), "100"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(records) == 100
+    for acknowledged, number, whole, leftovers in records:
+        assert number in (acknowledged, acknowledged + 1)
+        assert whole
+        assert leftovers <= 1
+    inside = sum(leftovers for *_, leftovers in records)
+    assert inside >= 10, f"only {inside} of 100 kills fell into a save: too few to show anything"

@@ -1,0 +1,102 @@
+"""Every sentence that refuses an argument: which exception, which call and argument it names.
+
+The last test proves the "every": no `raise` of the checking modules is left untouched.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from refusal import CELL, GRU, LSTM, H, I, OnGpu, X
+from refused_calls import REFUSED_CALLS
+from refused_setups import REFUSED_SETUPS
+
+import fastrnn
+
+REFUSALS = REFUSED_CALLS | REFUSED_SETUPS
+assert len(REFUSALS) == len(REFUSED_CALLS) + len(REFUSED_SETUPS)
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_sentence(name: str) -> None:
+    refusal = REFUSALS[name]
+    with pytest.raises(refusal.kind) as caught:
+        refusal.run()
+    sentence = str(caught.value)
+    assert type(caught.value) is refusal.kind, f"a subclass: {type(caught.value)}"
+    assert sentence.startswith(f"{refusal.call}: "), sentence
+    assert refusal.piece in sentence, sentence
+    assert "\n" not in sentence
+    assert not sentence.endswith("."), sentence
+    assert re.search(r"expected|more than|instead|create|run backward", sentence), sentence
+
+
+def test_a_gpu_array_meets_the_absent_backend() -> None:
+    if fastrnn.info()["backends"] == ["cpu", "cuda"]:
+        pytest.skip("built with CUDA: GPU arrays are not refused")
+    for call in (LSTM, GRU.forward, CELL):
+        with pytest.raises(RuntimeError, match=r"built without CUDA; .*NumPy"):
+            call(OnGpu())
+
+
+def test_a_refused_load_changes_nothing() -> None:
+    lstm = fastrnn.LSTM(I, H, rng=0)
+    before = lstm.state_dict()
+    wrong = {name: np.zeros_like(array) for name, array in before.items()}
+    wrong["bias_hh_l0"] = np.zeros(7)
+    with pytest.raises(ValueError, match="bias_hh_l0"):
+        lstm.load_state_dict(wrong)
+    for name, array in lstm.parameters().items():
+        assert (array == before[name]).all(), name
+
+
+def test_a_refused_call_draws_no_dropout_seed() -> None:
+    lstm = fastrnn.LSTM(I, H, 2, dropout=0.5, rng=0)
+    before = lstm.rng_state()
+    with pytest.raises(ValueError, match="lengths"):
+        lstm.forward(X, lengths=[1])
+    assert lstm.rng_state() == before
+    lstm.forward(X)
+    assert lstm.rng_state() != before
+
+
+def raise_statements() -> dict[tuple[str, int], str]:
+    """File and first line of every `raise` in the modules that check, with its text."""
+    package = Path(fastrnn.__file__).parent
+    files = [*package.glob("*.py"), *package.glob("_check/*.py")]
+    found = {}
+    for file in files:
+        if file.name == "__init__.py":  # of a missing engine and of names: tests/api/test_names.py
+            continue
+        source = file.read_text()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Raise):
+                text = ast.get_source_segment(source, node) or ""
+                found[str(file), node.lineno] = text
+    return found
+
+
+def raised_at(error: BaseException) -> tuple[str, int]:
+    frame: types.TracebackType | None = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    assert frame is not None
+    return frame.tb_frame.f_code.co_filename, frame.tb_lineno
+
+
+def test_no_sentence_is_left_out() -> None:
+    statements = raise_statements()
+    assert len(statements) > 30
+    reached = set()
+    for refusal in REFUSALS.values():
+        try:
+            refusal.run()
+        except Exception as error:
+            reached.add(raised_at(error))
+    missed = {place: text for place, text in statements.items() if place not in reached}
+    assert not missed, "\n".join(f"{place}: {text}" for place, text in missed.items())

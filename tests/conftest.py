@@ -1,0 +1,32 @@
+"""What every test shares: the seed in the header, the engine's thread count put back afterwards."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from cases import SEED
+from hypothesis import settings
+
+from fastrnn import _core
+
+# the same examples on every run and every machine
+settings.register_profile("fastrnn", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("fastrnn")
+
+
+def pytest_report_header() -> list[str]:
+    forced = os.environ.get("FASTRNN_ISA")
+    return [
+        f"fastrnn: seed {SEED}, isa {_core.isa()} ({'forced' if forced else 'chosen'}) of "
+        f"{', '.join(_core.isas())}, {_core.get_num_threads()} threads",
+    ]
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    """For tests that set the number of threads."""
+    before = _core.get_num_threads()
+    yield
+    _core.set_num_threads(before)

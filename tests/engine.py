@@ -1,0 +1,61 @@
+"""The compiled engine driven at its lowest door, `fastrnn._core`, and bitwise comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from cases import Problem, Result, named
+
+from fastrnn import _core
+
+
+def pack(problem: Problem, previous: Any = None) -> Any:
+    case = problem.case
+    sizes = (case.I, case.H, case.L, case.D, case.bias)
+    return _core.pack(case.cell, problem.params, *sizes, previous)
+
+
+def forward(problem: Problem, training: bool = True, packed: Any = None) -> tuple[Any, ...]:
+    """(y, h_n, c_n, tape)."""
+    case, p = problem.case, problem
+    return _core.forward(
+        pack(problem) if packed is None else packed,
+        p.x,
+        p.h_0,
+        p.c_0,
+        p.lengths,
+        case.batch_first,
+        training,
+        case.dropout,
+        case.dropout_seed,
+    )
+
+
+def run_engine(problem: Problem, packed: Any = None) -> Result:
+    """Every output and gradient of one training pass, by name."""
+    y, h_n, c_n, tape = forward(problem, packed=packed)
+    gradients = _core.backward(tape, problem.d_y, problem.d_h_n, problem.d_c_n)
+    return named(problem.case, (y, h_n, c_n), gradients)
+
+
+def assert_same_bits(name: str, got: np.ndarray, expected: np.ndarray, context: object) -> None:
+    """Same shape, dtype and bytes; the message shows the first element that differs."""
+    assert got.shape == expected.shape, f"{name}: {got.shape} != {expected.shape} in {context}"
+    assert got.dtype == expected.dtype, f"{name}: {got.dtype} != {expected.dtype} in {context}"
+    a, b = np.ascontiguousarray(got), np.ascontiguousarray(expected)
+    if a.tobytes() == b.tobytes():
+        return
+    word = {4: np.uint32, 8: np.uint64}[a.itemsize]
+    differing = np.argwhere(a.view(word) != b.view(word))
+    at = tuple(int(i) for i in differing[0])
+    raise AssertionError(
+        f"{name}: {len(differing)} of {a.size} elements differ, first at {at}: "
+        f"{float(a[at])!r} != {float(b[at])!r} in {context}"
+    )
+
+
+def assert_same_results(got: Result, expected: Result, context: object) -> None:
+    assert got.keys() == expected.keys()
+    for name in expected:
+        assert_same_bits(name, got[name], expected[name], context)

@@ -1,0 +1,134 @@
+"""Every kernel against the oracle: outputs, final states and every gradient, within tolerances.py.
+
+Two sets of problems. The first is the full product of the odd sizes H x B x T for one layer and one
+direction, where the tails of vectors, tiles and batches are. The second covers every triple of all
+options together (sizes, layers, directions, lengths, biases, layouts, states, gradients, dropout):
+the bugs of recurrent kernels live in combinations that suites skip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from cases import CELLS, DTYPES, Case, Problem, Result, nudge, run_reference, solve
+from covering import combinations, covering_rows
+from engine import assert_same_bits, forward, run_engine
+from tolerances import NUDGES, float32_bound_holds, float64_bound_holds
+
+from fastrnn import _core, reference
+
+HS = [1, 7, 15, 16, 17, 33, 65]
+BS = [0, 1, 3, 17]
+SHORT_TS = [0, 1, 2, 37]
+
+OPTIONS: dict[str, list[Any]] = {
+    "T": SHORT_TS,
+    "B": BS,
+    "I": [1, 5, 16, 33],
+    "H": HS,
+    "L": [1, 2, 3, 4],
+    "D": [1, 2],
+    "bias": [True, False],
+    "batch_first": [False, True],
+    "ragged": [False, True],
+    "states": [True, False],
+    "arriving": [("y", "h_n", "c_n"), ("y",), ("h_n",), ("c_n",), ()],
+    "dropout": [0.0, 0.3],
+}
+
+# a thousand steps: one row, a small batch, a full one; (B, I, H, L, D, ragged, arriving)
+LONG = [
+    (1, 3, 1, 1, 1, False, ("y", "h_n", "c_n")),
+    (3, 5, 33, 1, 1, False, ("y", "h_n", "c_n")),
+    (17, 7, 16, 1, 1, True, ("y", "h_n", "c_n")),
+    (1, 16, 65, 1, 2, False, ("y",)),
+    (3, 1, 17, 2, 2, True, ("y", "h_n", "c_n")),
+    (3, 4, 15, 1, 1, False, ("h_n",)),
+    (1, 2, 7, 4, 1, False, ("c_n",)),
+]
+
+
+def test_engine_and_reference_list_the_same_cells():
+    counts = {name: {"gates": c.gates, "states": c.states} for name, c in reference.CELLS.items()}
+    assert _core.cells() == counts
+
+
+def assert_agrees(problem: Problem, exact: Result) -> None:
+    """The engine's every result against the truth; its message names all tensors that miss."""
+    case = problem.case
+    got = run_engine(problem)
+    assert got.keys() == exact.keys()
+    if case.dtype == "float32":
+        loop = run_reference(problem, "float32")
+        draws = next(n for T, n in NUDGES.items() if case.T <= T)
+        nudged = [run_reference(nudge(problem, k)) for k in range(draws)]
+    missed = []
+    for name, truth in exact.items():
+        assert got[name].shape == truth.shape, f"{name}: {got[name].shape} in {case}"
+        assert got[name].dtype == case.dtype, f"{name}: {got[name].dtype} in {case}"
+        if case.dtype == "float32":
+            miss = float32_bound_holds(got[name], loop[name], [n[name] for n in nudged], truth)
+        else:
+            miss = float64_bound_holds(got[name], truth)
+        if miss is not None:
+            missed.append(f"{name} {truth.shape}: {miss}")
+    if missed:
+        pytest.fail("\n".join([str(case), *missed]), pytrace=False)
+
+
+def assert_inference_is_training(problem: Problem) -> None:
+    """Kernels with and without saved values give the same bits; inference takes no dropout."""
+    case = problem.case
+    *trained, tape = forward(replace(problem, case=replace(case, dropout=0.0)))
+    *inferred, nothing = forward(problem, training=False)
+    assert tape is not None, case
+    assert nothing is None, case
+    for name, a, b in zip(("y", "h_n", "c_n"), inferred, trained, strict=True):
+        if name != "c_n" or case.has_c:
+            assert_same_bits(name, a, b, case)
+
+
+@pytest.mark.parametrize("H", HS)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_odd_size(cell: str, dtype: str, H: int):
+    for B in BS:
+        for T in SHORT_TS:
+            for I in {1, H + 2}:
+                problem, exact = solve(Case(cell, T, B, I, H, dtype=dtype))
+                assert_agrees(problem, exact)
+                assert_inference_is_training(problem)
+
+
+@pytest.mark.parametrize("long", LONG, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_thousand_steps(cell: str, dtype: str, long: tuple[Any, ...]):
+    B, I, H, L, D, ragged, arriving = long
+    case = Case(cell, 1000, B, I, H, L, D, dtype, ragged=ragged, arriving=arriving)
+    problem, exact = solve(case)
+    assert_agrees(problem, exact)
+    assert_inference_is_training(problem)
+
+
+ROWS = covering_rows(OPTIONS, 3, seed=2)
+SLICES = 8
+
+
+def test_the_rows_cover_every_triple_of_options():
+    open_ = combinations(OPTIONS, 3)
+    levels = [{n: OPTIONS[n].index(row[n]) for n in OPTIONS} for row in ROWS]
+    covered = {c for c in open_ if any(all(row[n] == v for n, v in c) for row in levels)}
+    assert covered == open_
+
+
+@pytest.mark.parametrize("part", range(SLICES))
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_every_triple_of_options(cell: str, dtype: str, part: int):
+    for row in ROWS[part::SLICES]:
+        problem, exact = solve(Case(cell, dtype=dtype, **row))
+        assert_agrees(problem, exact)
+        assert_inference_is_training(problem)
