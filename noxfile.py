@@ -84,7 +84,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def asan(session: nox.Session) -> None:
-    """The spec tests under the address and undefined-behaviour sanitizers of GCC."""
+    """The spec tests under the sanitizers of the preset asan (GCC); minutes to compile."""
     build = ["cmake.args=--preset=asan", "cmake.build-type=RelWithDebInfo"]
     session.install(".[test]", *(f"--config-settings={setting}" for setting in build))
     libasan = session.run("g++", "-print-file-name=libasan.so", silent=True, external=True)

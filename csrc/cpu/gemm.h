@@ -10,14 +10,9 @@
 // Limits     weight sums are two-level: `block_rows` terms in a register, then blocks in order.
 #pragma once
 
-#include "scan.h"
-#include "tile.h"
+#include "products.h"
 
 namespace fastrnn::cpu {
-
-// Terms of a weight gradient that one register sums: few, so that the error of T*B terms stays near
-// that of sums over B and then T; many, so that the block's sum is seldom added to memory.
-constexpr int64_t block_rows = 64;
 
 // The packed rows of a chunk, walked in order.
 template <class S>
@@ -73,50 +68,15 @@ static void gather_operands(const BackwardScan<S>& scan, const RowList<S>& list,
   }
 }
 
-// acc += a . w where a's row lies in `panels` pieces of `depth` elements, a_stride apart.
-template <class Isa, class S, int Rows, int Width>
-FASTRNN_TILE void multiply_add_panels(typename Isa::template Vec<S>::type (&acc)[1][Rows][Width],
-                                      const S* const (&a)[Rows], int64_t panels, int64_t depth,
-                                      int64_t a_stride, const S* w) {
-  const S* piece[Rows];
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) piece[r] = a[r];
-  for (int64_t panel = 0; panel < panels; ++panel) {
-    multiply_add<Isa, S, 0, Width>(acc, piece, depth, w, 0);
-    w += depth * Width * Lanes<Isa, S>::count;
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) piece[r] += a_stride;
-  }
-}
-
-template <class Isa, class S, int Rows, int Width>
-static __attribute__((noinline)) void input_gradient_tile(const S* const (&a)[Rows], S* const (&d_x)[Rows],
-                                                          const BackwardScan<S>& scan, int64_t panels,
-                                                          int64_t depth, int64_t a_stride, int64_t output) {
+// Rows of d_x, this thread's part.
+template <class Isa, class S>
+static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, const RowList<S>& list, const S* d_pre,
+                           const Worker& worker) {
   using L = Lanes<Isa, S>;
-  typename L::V acc[1][Rows][Width] = {};
-  const S* w = scan.weights.x + output * panels * depth * Width * L::count;
-  multiply_add_panels<Isa, S>(acc, a, panels, depth, a_stride, w);
-  const int64_t first = output * Width * L::count;
-#pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < Width; ++v) {
-      const int64_t k = first + v * L::count;
-      if (k >= scan.I) break;
-      typename L::V sum = acc[0][r][v];
-      if (scan.d_x_adds) sum = L::load_first(d_x[r] + k, scan.I - k) + sum;
-      L::store_first(d_x[r] + k, sum, scan.I - k);
-    }
-  }
-}
-
-template <class Isa, class S, int Width>
-static bool input_gradient_of_width(const BackwardScan<S>& scan, const Layout& layout, const RowList<S>& list,
-                                    const S* d_pre, const Worker& worker) {
-  const int64_t outputs = ceil_div(scan.I, int64_t(Width) * layout.lanes);
-  const int64_t columns = layout.panel_columns(), a_stride = scan.panel_stride();
-  const int64_t panels = layout.panels(scan.H), depth = int64_t(layout.x_count()) * layout.lanes;
+  const int width = scan.weights.x_width;
+  const int64_t panel_units = int64_t(width) * L::count, outputs = ceil_div(scan.I, panel_units);
+  const int64_t columns = layout.panel_columns(), panels = layout.panels(scan.H);
+  const int64_t depth = int64_t(layout.x_count()) * L::count;
   // A few tiles of d_pre rows stay in L2 while every panel of the weights passes over them.
   constexpr int64_t band = 8 * Isa::tile_rows;
   const int64_t end = worker.end(list.rows);
@@ -127,74 +87,26 @@ static bool input_gradient_of_width(const BackwardScan<S>& scan, const Layout& l
     for (int64_t output = 0; output < outputs; ++output) {
       auto cursor = start;
       for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t n) {
-        const S* a[Rows];
-        S* d_x[Rows];
-#pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) {
-          a[r] = d_pre + (n + r) * columns + layout.x_first() * layout.lanes;
-          d_x[r] = list.d_x(cursor);
-          list.advance(cursor);
+        alignas(64) S sums[Isa::tile_rows * panel_vectors * L::count];
+        output_sums_of_width<Isa, S, Rows>(width, d_pre + n * columns + layout.x_first() * L::count, columns, panels,
+                                           depth, scan.panel_stride(),
+                                           scan.weights.x + output * panels * depth * panel_units, sums);
+        for (int r = 0; r < Rows; ++r, list.advance(cursor)) {
+          S* row = list.d_x(cursor);
+          for (int64_t k = output * panel_units; k < scan.I && k < (output + 1) * panel_units; k += L::count) {
+            typename L::V sum = L::load(sums + r * panel_units + (k - output * panel_units));
+            if (scan.d_x_adds) sum = L::load_first(row + k, scan.I - k) + sum;
+            L::store_first(row + k, sum, scan.I - k);
+          }
         }
-        input_gradient_tile<Isa, S, Rows, Width>(a, d_x, scan, panels, depth, a_stride, output);
       });
     }
   }
   return true;
 }
 
-template <class Isa, class S>
-static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, const RowList<S>& list,
-                           const S* d_pre, const Worker& worker) {
-  switch (scan.weights.x_width) {
-    case 1: return input_gradient_of_width<Isa, S, 1>(scan, layout, list, d_pre, worker);
-    case 2: return input_gradient_of_width<Isa, S, 2>(scan, layout, list, d_pre, worker);
-    default: return input_gradient_of_width<Isa, S, 4>(scan, layout, list, d_pre, worker);
-  }
-}
-
-// d_weights[k .. k + tile_rows) of one panel, vectors [First, First + Count) of Vectors.
-template <class Isa, class S, int First, int Count, int Vectors>
-static __attribute__((noinline)) void weight_gradient_tile(const S* operand, int64_t rows, const S* d_pre,
-                                                           S* out, int64_t valid) {
-  using L = Lanes<Isa, S>;
-  constexpr int height = Isa::tile_rows;
-  for (int64_t n = 0; n < rows; n += block_rows) {
-    const int64_t depth = rows - n < block_rows ? rows - n : block_rows;
-    typename L::V acc[1][height][Count] = {};
-    const S* a[height];
-#pragma GCC unroll 8
-    for (int r = 0; r < height; ++r) a[r] = operand + n * height + r;
-    multiply_add<Isa, S, 0, Count, Vectors, height>(acc, a, depth,
-                                                    d_pre + (n * Vectors + First) * L::count, 0);
-#pragma GCC unroll 8
-    for (int r = 0; r < height; ++r) {
-      if (r >= valid) break;
-#pragma GCC unroll 4
-      for (int v = 0; v < Count; ++v) {
-        S* sum = out + (r * Vectors + First + v) * L::count;
-        L::store(sum, L::load(sum) + acc[0][r][v]);
-      }
-    }
-  }
-}
-
-template <class Isa, class S, int Vectors>
-static void bias_gradient(int64_t rows, const S* d_pre, S* out) {
-  using L = Lanes<Isa, S>;
-  for (int64_t n = 0; n < rows; n += block_rows) {
-    const int64_t last = n + block_rows < rows ? n + block_rows : rows;
-    typename L::V acc[Vectors] = {};
-    for (int64_t i = n; i < last; ++i)
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) acc[v] = acc[v] + L::load(d_pre + (i * Vectors + v) * L::count);
-#pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v)
-      L::store(out + v * L::count, L::load(out + v * L::count) + acc[v]);
-  }
-}
-
 // This thread's (panel, tile) pairs of the chunk's weight gradients.
-template <class Isa, class S, class Windows>
+template <class Isa, class S, class W>
 static bool weight_gradient(const BackwardScan<S>& scan, const Layout& layout, int64_t rows, const S* d_pre,
                             const Worker& worker) {
   constexpr int height = Isa::tile_rows;
@@ -210,15 +122,15 @@ static bool weight_gradient(const BackwardScan<S>& scan, const Layout& layout, i
     S* sums = scan.d_weights + panel * (scan.I + scan.H + 1) * columns;
     if (tile < x_tiles) {
       const int64_t k = tile * height;
-      weight_gradient_tile<Isa, S, Windows::x_first, Windows::x_count, Windows::vectors>(
+      operand_sums<Isa, S, W::x_first, W::x_count, W::vectors>(
           operand, rows, of_panel, sums + k * columns, scan.I - k);
     } else {
       const int64_t k = (tile - x_tiles) * height;
-      weight_gradient_tile<Isa, S, Windows::h_first, Windows::h_count, Windows::vectors>(
+      operand_sums<Isa, S, W::h_first, W::h_count, W::vectors>(
           operand, rows, of_panel, sums + (scan.I + k) * columns, scan.H - k);
     }
     if (tile == tiles - 1) {
-      bias_gradient<Isa, S, Windows::vectors>(rows, of_panel, sums + (scan.I + scan.H) * columns);
+      column_sums<Isa, S, W::vectors>(of_panel, rows, sums + (scan.I + scan.H) * columns);
     }
   }
   return true;

@@ -16,8 +16,7 @@
 
 #include "activations.h"
 #include "gemm.h"
-#include "scan.h"
-#include "tile.h"
+#include "products.h"
 
 namespace fastrnn::cpu {
 
@@ -26,6 +25,7 @@ struct BackwardKernel {
   using L = Lanes<Isa, S>;
   using V = typename L::V;
   static constexpr Layout layout = layout_of<Cell>(L::count);
+  using W = typename WindowsOf<Isa, Cell, S>::type;
   static constexpr int kept = Cell::saved > 0 ? Cell::saved : 1;
 
   // What a tile of a step does with the product d_pre_{s+1} W_hh.
@@ -33,13 +33,6 @@ struct BackwardKernel {
     joined,  // rows alive at s + 1
     none,    // rows that end at s: their d_h starts from the gradient of the final state
     only,    // after the first step: what remains is the gradient of the initial state
-  };
-
-  // The two windows of a panel, as constants for the products.
-  struct Windows {
-    static constexpr int x_first = layout.x_first(), x_count = layout.x_count();
-    static constexpr int h_first = layout.h_first(), h_count = layout.h_count();
-    static constexpr int vectors = layout.vectors();
   };
 
   struct Chunk {
@@ -75,113 +68,94 @@ struct BackwardKernel {
     return chunk.d_pre + (scan.rows.offset[step] - chunk.base + b) * layout.panel_columns();
   }
 
-  template <int Rows, int Width, Product product>
-  __attribute__((noinline)) void step_tile(const Chunk& chunk, const Chunk& later, int64_t step, int64_t b,
-                                           int64_t output) const {
-    V acc[1][Rows][Width];
-    const int64_t first_unit = output * Width * L::count;
-    S* d_h = scan.d_state[0] + b * state_stride;
-    const int64_t groups_left = ceil_div(scan.H - first_unit, int64_t(L::count));
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < Width; ++v) acc[0][r][v] = V{};
-    if constexpr (product != Product::none) {
-      const S* a[Rows];
-      const S* row = d_pre_row(later, step + 1, b) + layout.h_first() * L::count;
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) a[r] = row + r * layout.panel_columns();
+  template <int Rows>
+  inline __attribute__((always_inline)) void step_tile(Product product, const Chunk& chunk, const Chunk& later,
+                                                       int64_t step, int64_t b, int64_t output) const {
+    alignas(64) S sums[Isa::tile_rows * panel_vectors * L::count];
+    const int width = scan.weights.h_width;
+    if (product == Product::none) {
+      for (int64_t i = 0; i < Rows * width; ++i) L::store(sums + i * L::count, V{});
+    } else {
       const int64_t panels = layout.panels(scan.H), depth = layout.h_count() * L::count;
-      const S* w = scan.weights.h + output * panels * depth * Width * L::count;
-      multiply_add_panels<Isa, S>(acc, a, panels, depth, scan.panel_stride(), w);
+      output_sums_of_width<Isa, S, Rows>(
+          width, d_pre_row(later, step + 1, b) + layout.h_first() * L::count, layout.panel_columns(), panels, depth,
+          scan.panel_stride(), scan.weights.h + output * panels * depth * width * L::count, sums);
     }
-    // What passes by the product is added once, after the chain: it is often the larger part.
-    if constexpr (product == Product::none || Cell::carries_h) {
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < Width; ++v)
-          if (v < groups_left)
-            acc[0][r][v] = acc[0][r][v] + L::load(d_h + r * state_stride + first_unit + v * L::count);
-    }
-    if constexpr (product == Product::only) {
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < Width; ++v)
-          if (v < groups_left) L::store(d_h + r * state_stride + first_unit + v * L::count, acc[0][r][v]);
-      return;
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) {
+    apply_cell(product, chunk, step, b, Rows, output, sums);
+  }
+
+  // The cell on the sums d_pre_{s+1} W_hh of `rows` rows of one output panel.
+  __attribute__((noinline)) void apply_cell(Product product, const Chunk& chunk, int64_t step, int64_t b,
+                                            int64_t rows, int64_t output, const S* sums) const {
+    const int64_t width = scan.weights.h_width, first = output * width;
+    const int64_t groups = ceil_div(scan.H, L::count), last = first + width < groups ? first + width : groups;
+    for (int64_t r = 0; r < rows; ++r, sums += width * L::count) {
+      S* d_state[Cell::states];
+      for (int state = 0; state < Cell::states; ++state)
+        d_state[state] = scan.d_state[state] + (b + r) * state_stride;
       const S* d_y = nullptr;
-      if (scan.d_y != nullptr)
+      if (scan.d_y != nullptr && step >= 0)
         d_y = scan.d_y + scan.rows.time(step, b + r) * scan.d_y_step + scan.rows.row[b + r] * scan.d_y_row;
-#pragma GCC unroll 4
-      for (int v = 0; v < Width; ++v) {
-        if (v >= groups_left) break;
-        const int64_t unit = first_unit + v * L::count, group = unit / L::count;
+      for (int64_t group = first; group < last; ++group) {
+        const int64_t unit = group * L::count;
+        V d_h = L::load(sums + (group - first) * L::count);
+        // What passes by the product is added once, after the chain: it is often the larger part.
+        if (Cell::carries_h || product == Product::none) d_h = d_h + L::load(d_state[0] + unit);
+        if (product == Product::only) {
+          L::store(d_state[0] + unit, d_h);
+          continue;
+        }
         V d_next[Cell::states], d_prev[Cell::states], d_pre[Cell::slots];
         V prev[Cell::states], next[Cell::states], keep[kept];
-        d_next[0] = acc[0][r][v];
-        if (d_y != nullptr) d_next[0] = d_next[0] + L::load_first(d_y + unit, scan.H - unit);
-#pragma GCC unroll 2
-        for (int state = 1; state < Cell::states; ++state)
-          d_next[state] = L::load(scan.d_state[state] + (b + r) * state_stride + unit);
-#pragma GCC unroll 2
+        d_next[0] = d_y == nullptr ? d_h : d_h + L::load_first(d_y + unit, scan.H - unit);
+        for (int state = 1; state < Cell::states; ++state) d_next[state] = L::load(d_state[state] + unit);
         for (int state = 0; state < Cell::states; ++state) {
           prev[state] = L::load(scan.prev(state, step) + (b + r) * state_stride + unit);
           next[state] = L::load(scan.next(state, step) + (b + r) * state_stride + unit);
         }
-#pragma GCC unroll 4
         for (int s = 0; s < Cell::saved; ++s)
           keep[s] = L::load(scan.keep + (scan.rows.offset[step] + b + r) * keep_stride +
                             (group * Cell::slots + s) * L::count);
         Cell::backward(keep, prev, next, d_next, d_pre, d_prev);
         S* out = d_pre_row(chunk, step, b + r) + (group / layout.groups()) * scan.panel_stride() +
                  (group % layout.groups()) * Cell::slots * L::count;
-#pragma GCC unroll 4
         for (int s = 0; s < Cell::slots; ++s) L::store(out + s * L::count, d_pre[s]);
-#pragma GCC unroll 2
         for (int state = Cell::carries_h ? 0 : 1; state < Cell::states; ++state)
-          L::store(scan.d_state[state] + (b + r) * state_stride + unit, d_prev[state]);
+          L::store(d_state[state] + unit, d_prev[state]);
       }
     }
   }
 
-  template <int Width, Product product>
-  void step_tiles(const Chunk& chunk, const Chunk& later, int64_t step, int64_t first, int64_t last) const {
+  void step_tiles(Product product, const Chunk& chunk, const Chunk& later, int64_t step, int64_t first,
+                  int64_t last) const {
     if (first >= last) return;
     for (int64_t i = width_begin; i < width_end; ++i) {
       const int64_t output = (step & 1) != 0 ? width_end - 1 - (i - width_begin) : i;
-      for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t b) {
-        step_tile<Rows, Width, product>(chunk, later, step, b, output);
-      });
+      for_row_tiles<Isa>(first, last,
+                         [&]<int Rows>(int64_t b) { step_tile<Rows>(product, chunk, later, step, b, output); });
     }
   }
 
   // Step s of the scan; `later` holds d_pre of step s + 1. Step -1 leaves the initial states' gradient.
-  template <int Width>
-  void step(const Chunk& chunk, const Chunk& later, int64_t step) const {
+  void run_step(const Chunk& chunk, const Chunk& later, int64_t step) const {
     const auto mine = [&](int64_t row) { return row < row_end ? row : row_end; };
     const int64_t joined = mine(scan.rows.active[step + 1]);
     if (step < 0) {
-      step_tiles<Width, Product::only>(chunk, later, step, row_begin, joined);
+      step_tiles(Product::only, chunk, later, step, row_begin, joined);
       return;
     }
     const int64_t ended = joined > row_begin ? joined : row_begin;
-    step_tiles<Width, Product::joined>(chunk, later, step, row_begin, joined);
-    step_tiles<Width, Product::none>(chunk, later, step, ended, mine(scan.rows.active[step]));
+    step_tiles(Product::joined, chunk, later, step, row_begin, joined);
+    step_tiles(Product::none, chunk, later, step, ended, mine(scan.rows.active[step]));
   }
 
-  template <int Width>
   void run() const {
     Chunk later{scan.rows.steps, scan.rows.steps, scan.rows.total(), 0, scan.d_pre[1]};
     int turn = 0;
     while (later.first > 0) {
       const Chunk chunk = chunk_before(later.first, scan.d_pre[turn]);
       for (int64_t s = chunk.last - 1; s >= chunk.first; --s) {
-        step<Width>(chunk, s + 1 == chunk.last ? later : chunk, s);
+        run_step(chunk, s + 1 == chunk.last ? later : chunk, s);
         const bool meets = scan.partition == Partition::units || s == chunk.first;
         if (!(meets ? worker.wait() : worker.proceed())) return;
       }
@@ -189,7 +163,7 @@ struct BackwardKernel {
       later = chunk;
       turn ^= 1;
     }
-    if (scan.rows.steps > 0) step<Width>(later, later, -1);
+    if (scan.rows.steps > 0) run_step(later, later, -1);
   }
 
   // As many whole steps before `last` as the chunk's room holds, at least one. Depends on the
@@ -207,7 +181,7 @@ struct BackwardKernel {
     gather_operands<Isa>(scan, list, worker.begin(chunk.rows), worker.end(chunk.rows));
     if (scan.d_x != nullptr && !input_gradient<Isa, S>(scan, layout, list, chunk.d_pre, worker)) return false;
     if (!worker.wait()) return false;
-    if (!weight_gradient<Isa, S, Windows>(scan, layout, chunk.rows, chunk.d_pre, worker)) return false;
+    if (!weight_gradient<Isa, S, W>(scan, layout, chunk.rows, chunk.d_pre, worker)) return false;
     return worker.wait();
   }
 };
@@ -215,11 +189,7 @@ struct BackwardKernel {
 template <class Isa, class Cell, class S>
 static void scan_backward(const BackwardScan<S>& scan, const Worker& worker) {
   const BackwardKernel<Isa, Cell, S> kernel(scan, worker);
-  switch (scan.weights.h_width) {
-    case 1: return kernel.template run<1>();
-    case 2: return kernel.template run<2>();
-    default: return kernel.template run<4>();
-  }
+  kernel.run();
 }
 
 }  // namespace fastrnn::cpu

@@ -7,16 +7,15 @@
 //            split by panels the team meets once per step, and the weights of a panel stay in the
 //            L2 of its owner. Panels are visited up and down in turn (a cyclic sweep over more than
 //            L2 holds would hit nothing).
-// Cost       2*B*slots*H*(I+H) flops per step; the cell works on the accumulators, so gates never
-//            touch memory except when training keeps them.
+// Cost       2*B*slots*H*(I+H) flops per step; a tile's sums go to its cell through L1 and never
+//            further, except that training keeps what backward needs.
 // Limits     the input product either joins the recurrent one (its weights read once per step) or runs
 //            ahead over chunk_steps (read once per chunk); a gate is (bias + x chain) + (h chain) in
 //            both, hence the same bits.
 #pragma once
 
 #include "activations.h"
-#include "scan.h"
-#include "tile.h"
+#include "products.h"
 
 namespace fastrnn::cpu {
 
@@ -24,8 +23,10 @@ template <class Isa, class Cell, class S>
 struct ForwardKernel {
   using L = Lanes<Isa, S>;
   using V = typename L::V;
+  using W = typename WindowsOf<Isa, Cell, S>::type;
   static constexpr Layout layout = layout_of<Cell>(L::count);
-  static constexpr int vectors = layout.vectors(), groups = layout.groups();
+  static constexpr int64_t columns = layout.panel_columns();
+  static constexpr int most_rows = Isa::tile_rows > Isa::single_panels ? Isa::tile_rows : Isa::single_panels;
   static constexpr int kept = Cell::saved > 0 ? Cell::saved : 1;
 
   const ForwardScan<S>& scan;
@@ -41,8 +42,8 @@ struct ForwardKernel {
   const S* x_row(int64_t step, int64_t b) const {
     return scan.x + scan.rows.time(step, b) * scan.x_step + scan.rows.row[b] * scan.x_row;
   }
-  S* y_row(int64_t step, int64_t b) const {
-    return scan.y + scan.rows.time(step, b) * scan.y_step + scan.rows.row[b] * scan.y_row;
+  const S* x_weights(int64_t panel) const {
+    return scan.weights.x + panel * scan.I * layout.x_count() * L::count;
   }
   // Where the input product of a step waits for its recurrent part: in training, where the gates
   // will be kept.
@@ -51,138 +52,56 @@ struct ForwardKernel {
     return scan.chunk + (step - first_step) * scan.rows.B * keep_stride;
   }
 
-  template <int Panels, int Rows>
-  inline __attribute__((always_inline)) void start(V (&acc)[Panels][Rows][vectors], int64_t panel) const {
-#pragma GCC unroll 4
-    for (int q = 0; q < Panels; ++q) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) {
-        const V bias = L::load(scan.weights.bias + (panel + q) * layout.panel_columns() + v * L::count);
-#pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) acc[q][r][v] = bias;
-      }
-    }
-  }
-
-  template <int Panels, int Rows>
-  inline __attribute__((always_inline)) void add_input(V (&acc)[Panels][Rows][vectors],
-                                                       const S* const (&x)[Rows], int64_t panel) const {
-    const int64_t stride = scan.I * layout.x_count() * L::count;
-    multiply_add<Isa, S, layout.x_first(), layout.x_count()>(acc, x, scan.I,
-                                                             scan.weights.x + panel * stride, stride);
-  }
-
-  // The input product of some rows of a chunk, one panel.
-  template <int Rows>
-  __attribute__((noinline)) void input_tile(const S* const (&x)[Rows], S* const (&out)[Rows],
-                                            int64_t panel) const {
-    V acc[1][Rows][vectors];
-    start(acc, panel);
-    add_input(acc, x, panel);
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v)
-        L::store(out[r] + panel * layout.panel_columns() + v * L::count, acc[0][r][v]);
-  }
-
-  // Walks the rows of this thread that are alive, step by step.
-  struct RowCursor {
-    const ForwardKernel* kernel;
-    int64_t step, b;
-    int64_t end(int64_t at) const {
-      const int64_t active = kernel->scan.rows.active[at];
-      return active < kernel->share.row_end ? active : kernel->share.row_end;
-    }
-    void advance() {
-      if (++b < end(step)) return;
-      ++step;
-      b = kernel->share.row_begin;
-    }
-  };
-
-  // One step of one tile: products, cell, states, output. `pre` null: the input product joins here.
+  // One step of one tile. `pre` null: the input product joins here.
   template <int Panels, int Rows, bool Training>
-  __attribute__((noinline)) void step_tile(int64_t step, int64_t b, int64_t panel, const S* pre) const {
-    // The two products are two chains, added once: the error of the longer, not of their sum.
-    constexpr int64_t columns = layout.panel_columns();
-    alignas(64) S joined[Panels * Rows * columns];
-    const S* input = joined;
-    int64_t input_row = columns, input_panel = Rows * columns;
-    V acc[Panels][Rows][vectors];
+  inline __attribute__((always_inline)) void step_tile(int64_t step, int64_t b, int64_t panel, const S* pre) const {
+    alignas(64) S sums[most_rows * columns];
+    const TileView<S> tile{sums, Rows * columns, columns};
+    TileView<const S> input{sums, Rows * columns, columns};
     if (pre != nullptr) {
-      input = pre + b * keep_stride + panel * columns;
-      input_row = keep_stride;
-      input_panel = columns;
+      input = {pre + b * keep_stride + panel * columns, columns, keep_stride};
     } else {
       const S* x[Rows];
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) x[r] = x_row(step, b + r);
-      start(acc, panel);
-      add_input(acc, x, panel);
-#pragma GCC unroll 4
-      for (int q = 0; q < Panels; ++q)
-#pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-          for (int v = 0; v < vectors; ++v) L::store(joined + (q * Rows + r) * columns + v * L::count, acc[q][r][v]);
+      S* out[Rows];
+      for (int r = 0; r < Rows; ++r) {
+        x[r] = x_row(step, b + r);
+        out[r] = sums + r * columns;
+      }
+      input_sums<Isa, S, W, Panels, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out,
+                                          Rows * columns);
     }
-#pragma GCC unroll 4
-    for (int q = 0; q < Panels; ++q)
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v) acc[q][r][v] = V{};
-    {
-      const S* a[Rows];
-      const S* h = scan.prev(0, step) + b * state_stride;
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) a[r] = h + r * state_stride;
-      const int64_t stride = scan.H * layout.h_count() * L::count;
-      multiply_add<Isa, S, layout.h_first(), layout.h_count()>(acc, a, scan.H,
-                                                               scan.weights.h + panel * stride, stride);
-    }
-#pragma GCC unroll 4
-    for (int q = 0; q < Panels; ++q)
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < vectors; ++v)
-          acc[q][r][v] = acc[q][r][v] + L::load(input + r * input_row + q * input_panel + v * L::count);
+    recurrent_sums<Isa, S, W, Panels, Rows>(scan.prev(0, step) + b * state_stride, state_stride, scan.H,
+                                            scan.weights.h + panel * scan.H * layout.h_count() * L::count, input,
+                                            tile);
+    for (int q = 0; q < Panels; ++q) apply_cell<Training>(step, b, Rows, panel + q, sums + q * Rows * columns);
+  }
+
+  // The cell on the sums of `rows` rows of one panel: states, output, and what training keeps.
+  template <bool Training>
+  __attribute__((noinline)) void apply_cell(int64_t step, int64_t b, int64_t rows, int64_t panel,
+                                            const S* sums) const {
     S* next_row[Cell::states];
     const S* prev_row[Cell::states];
-#pragma GCC unroll 2
     for (int state = 0; state < Cell::states; ++state) {
       next_row[state] = scan.next(state, step) + b * state_stride;
       prev_row[state] = scan.prev(state, step) + b * state_stride;
     }
-    S* kept_row = Training ? scan.keep + (scan.rows.offset[step] + b) * keep_stride : nullptr;
-    S* y[Rows];
-#pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) y[r] = y_row(step, b + r);
-#pragma GCC unroll 4
-    for (int q = 0; q < Panels; ++q) {
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) {
-#pragma GCC unroll 4
-        for (int g = 0; g < groups; ++g) {
-          const int64_t group = (panel + q) * groups + g, unit = group * L::count;
-          V pre_slots[Cell::slots], prev[Cell::states], next[Cell::states], keep[kept];
-#pragma GCC unroll 4
-          for (int s = 0; s < Cell::slots; ++s) pre_slots[s] = acc[q][r][g * Cell::slots + s];
-#pragma GCC unroll 2
-          for (int state = 0; state < Cell::states; ++state)
-            prev[state] = L::load(prev_row[state] + r * state_stride + unit);
-          Cell::forward(pre_slots, prev, next, keep);
-#pragma GCC unroll 2
-          for (int state = 0; state < Cell::states; ++state)
-            L::store(next_row[state] + r * state_stride + unit, next[state]);
-          if (unit < scan.H) L::store_first(y[r] + unit, next[0], scan.H - unit);
-          if constexpr (Training) {
-#pragma GCC unroll 4
-            for (int s = 0; s < Cell::saved; ++s)
-              L::store(kept_row + r * keep_stride + (group * Cell::slots + s) * L::count, keep[s]);
-          }
+    S* keep_row = Training ? scan.keep + (scan.rows.offset[step] + b) * keep_stride : nullptr;
+    for (int64_t r = 0; r < rows; ++r) {
+      S* y = scan.y + scan.rows.time(step, b + r) * scan.y_step + scan.rows.row[b + r] * scan.y_row;
+      for (int g = 0; g < layout.groups(); ++g, sums += Cell::slots * L::count) {
+        const int64_t group = panel * layout.groups() + g, unit = group * L::count;
+        V pre[Cell::slots], prev[Cell::states], next[Cell::states], keep[kept];
+        for (int s = 0; s < Cell::slots; ++s) pre[s] = L::load(sums + s * L::count);
+        for (int state = 0; state < Cell::states; ++state)
+          prev[state] = L::load(prev_row[state] + r * state_stride + unit);
+        Cell::forward(pre, prev, next, keep);
+        for (int state = 0; state < Cell::states; ++state)
+          L::store(next_row[state] + r * state_stride + unit, next[state]);
+        if (unit < scan.H) L::store_first(y + unit, next[0], scan.H - unit);
+        if constexpr (Training) {
+          for (int s = 0; s < Cell::saved; ++s)
+            L::store(keep_row + r * keep_stride + (group * Cell::slots + s) * L::count, keep[s]);
         }
       }
     }
@@ -210,15 +129,11 @@ struct ForwardKernel {
   inline __attribute__((always_inline)) void for_tiles(int64_t first, int64_t last, bool downward,
                                                        const Tile& tile) const {
     if (last - first == 1) {
-      for_panels<1>(downward, [&]<int Panels>(int64_t panel) {
-        tile.template operator()<Panels, 1>(first, panel);
-      });
+      for_panels<1>(downward, [&]<int Panels>(int64_t panel) { tile.template operator()<Panels, 1>(first, panel); });
       return;
     }
     for_panels<2>(downward, [&]<int Panels>(int64_t panel) {
-      for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t b) {
-        tile.template operator()<Panels, Rows>(b, panel);
-      });
+      for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t b) { tile.template operator()<Panels, Rows>(b, panel); });
     });
   }
 
@@ -246,6 +161,21 @@ struct ForwardKernel {
     }
   }
 
+  // Walks the rows of this thread that are alive, step by step.
+  struct RowCursor {
+    const ForwardKernel* kernel;
+    int64_t step, b;
+    int64_t end(int64_t at) const {
+      const int64_t active = kernel->scan.rows.active[at];
+      return active < kernel->share.row_end ? active : kernel->share.row_end;
+    }
+    void advance() {
+      if (++b < end(step)) return;
+      ++step;
+      b = kernel->share.row_begin;
+    }
+  };
+
   // One panel's weights serve every row of the chunk before the next panel is touched; rows of
   // neighbouring steps share tiles, so that a single row per step still fills them.
   bool input_chunk(const Worker& worker, int64_t first, int64_t last) const {
@@ -264,10 +194,10 @@ struct ForwardKernel {
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) {
           x[r] = x_row(cursor.step, cursor.b);
-          out[r] = ahead(cursor.step, first) + cursor.b * keep_stride;
+          out[r] = ahead(cursor.step, first) + cursor.b * keep_stride + panel * columns;
           cursor.advance();
         }
-        input_tile<Rows>(x, out, panel);
+        input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0);
       });
     }
     return true;

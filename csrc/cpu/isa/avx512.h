@@ -25,6 +25,23 @@ struct Avx512 {
   static inline __attribute__((always_inline)) D fma(D a, D b, D c) {
     return (D)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
   }
+
+  // b when either is NaN. The maskz forms say what GCC 12's plain ones mean without its warning.
+  static inline __attribute__((always_inline)) F min(F a, F b) {
+    return (F)_mm512_maskz_min_ps((__mmask16)-1, (__m512)a, (__m512)b);
+  }
+  static inline __attribute__((always_inline)) D min(D a, D b) {
+    return (D)_mm512_maskz_min_pd((__mmask8)-1, (__m512d)a, (__m512d)b);
+  }
+
+  // 1 / v within 2^-14; for double one Newton step makes that 2^-28.
+  static inline __attribute__((always_inline)) F reciprocal(F v) {
+    return (F)_mm512_maskz_rcp14_ps((__mmask16)-1, (__m512)v);
+  }
+  static inline __attribute__((always_inline)) D reciprocal(D v) {
+    const D r = (D)_mm512_maskz_rcp14_pd((__mmask8)-1, (__m512d)v);
+    return fma(r, fma(-v, r, 1.0 - D{}), r);
+  }
 };
 
 }  // namespace fastrnn::cpu

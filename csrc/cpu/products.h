@@ -1,0 +1,156 @@
+// The products of every scan, on the register tile: no cell in them, so all cells share the code.
+//
+// Computes   input_sums      out = bias + x W_ih            (one chain over the inputs)
+//            recurrent_sums  out = input + h W_hh           (one chain over the units, then one sum)
+//            output_sums     out = d_pre W                  (one chain over the slots' columns)
+//            operand_sums    out += operand^T d_pre         (the rows of a chunk, in blocks)
+// Shapes     a tile is Rows rows of Panels weight panels; out is (Panels, Rows, columns) or rows of a
+//            larger array, by strides. Sums pass through L1 on their way to the cell: 1.5 KB a tile,
+//            a few cycles beside its hundreds, and the products need compiling once, not per cell.
+// Cost       see cpu/tile.h.
+// Limits     the order of every sum is fixed here and nowhere else.
+#pragma once
+
+#include "scan.h"
+#include "tile.h"
+
+namespace fastrnn::cpu {
+
+// The two windows of a panel, in vectors.
+template <int XFirst, int XCount, int HFirst, int HCount, int Vectors>
+struct Windows {
+  static constexpr int x_first = XFirst, x_count = XCount, h_first = HFirst, h_count = HCount;
+  static constexpr int vectors = Vectors;
+};
+
+template <class Isa, class Cell, class S>
+struct WindowsOf {
+  static constexpr Layout layout = layout_of<Cell>(Lanes<Isa, S>::count);
+  using type = Windows<layout.x_first(), layout.x_count(), layout.h_first(), layout.h_count(), layout.vectors()>;
+};
+
+// Where a tile's sums go, or come from: element (panel, row) starts at data + panel*panel + row*row.
+template <class S>
+struct TileView {
+  S* data;
+  int64_t panel, row;
+};
+
+// The rows' results may lie anywhere: x and out are one pointer per row.
+template <class Isa, class S, class W, int Panels, int Rows>
+static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int64_t I, const S* weights,
+                                                 const S* bias, S* const (&out)[Rows], int64_t out_panel) {
+  using L = Lanes<Isa, S>;
+  typename L::V acc[Panels][Rows][W::vectors];
+#pragma GCC unroll 4
+  for (int q = 0; q < Panels; ++q) {
+#pragma GCC unroll 4
+    for (int v = 0; v < W::vectors; ++v) {
+      const typename L::V start = L::load(bias + (q * W::vectors + v) * L::count);
+#pragma GCC unroll 8
+      for (int r = 0; r < Rows; ++r) acc[q][r][v] = start;
+    }
+  }
+  multiply_add<Isa, S, W::x_first, W::x_count>(acc, x, I, weights, I * W::x_count * L::count);
+#pragma GCC unroll 4
+  for (int q = 0; q < Panels; ++q)
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < W::vectors; ++v) L::store(out[r] + q * out_panel + v * L::count, acc[q][r][v]);
+}
+
+template <class Isa, class S, class W, int Panels, int Rows>
+static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_stride, int64_t H, const S* weights,
+                                                     TileView<const S> input, TileView<S> out) {
+  using L = Lanes<Isa, S>;
+  const S* a[Rows];
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r) a[r] = h + r * h_stride;
+  typename L::V acc[Panels][Rows][W::vectors] = {};
+  multiply_add<Isa, S, W::h_first, W::h_count>(acc, a, H, weights, H * W::h_count * L::count);
+#pragma GCC unroll 4
+  for (int q = 0; q < Panels; ++q)
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < W::vectors; ++v) {
+        const typename L::V from = L::load(input.data + q * input.panel + r * input.row + v * L::count);
+        L::store(out.data + q * out.panel + r * out.row + v * L::count, acc[q][r][v] + from);
+      }
+}
+
+// A row of d_pre lies in `panels` pieces of `depth` elements, a_stride apart.
+template <class Isa, class S, int Rows, int Width>
+static __attribute__((noinline)) void output_sums(const S* first_row, int64_t row_stride, int64_t panels,
+                                                  int64_t depth, int64_t a_stride, const S* weights, S* out) {
+  using L = Lanes<Isa, S>;
+  typename L::V acc[1][Rows][Width] = {};
+  for (int64_t panel = 0; panel < panels; ++panel) {
+    const S* a[Rows];
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r) a[r] = first_row + panel * a_stride + r * row_stride;
+    multiply_add<Isa, S, 0, Width>(acc, a, depth, weights, 0);
+    weights += depth * Width * L::count;
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < Width; ++v) L::store(out + (r * Width + v) * L::count, acc[0][r][v]);
+}
+
+template <class Isa, class S, int Rows>
+FASTRNN_TILE void output_sums_of_width(int width, const S* first_row, int64_t row_stride, int64_t panels,
+                                       int64_t depth, int64_t a_stride, const S* weights, S* out) {
+  switch (width) {
+    case 1: return output_sums<Isa, S, Rows, 1>(first_row, row_stride, panels, depth, a_stride, weights, out);
+    case 2: return output_sums<Isa, S, Rows, 2>(first_row, row_stride, panels, depth, a_stride, weights, out);
+    default: return output_sums<Isa, S, Rows, 4>(first_row, row_stride, panels, depth, a_stride, weights, out);
+  }
+}
+
+// Terms of a weight gradient that one register sums: few, so that the error of T*B terms stays near
+// that of sums over B and then T; many, so that a block's sum is seldom added to memory.
+constexpr int64_t block_rows = 64;
+
+// out[k, :] += sum_n operand[n, k] d_pre[n, :] for the tile_rows columns k of one operand tile, the
+// vectors [First, First + Count) of a panel; rows k >= valid are padding.
+template <class Isa, class S, int First, int Count, int Vectors>
+static __attribute__((noinline)) void operand_sums(const S* operand, int64_t rows, const S* d_pre, S* out,
+                                                   int64_t valid) {
+  using L = Lanes<Isa, S>;
+  constexpr int height = Isa::tile_rows;
+  for (int64_t n = 0; n < rows; n += block_rows) {
+    const int64_t depth = rows - n < block_rows ? rows - n : block_rows;
+    typename L::V acc[1][height][Count] = {};
+    const S* a[height];
+#pragma GCC unroll 8
+    for (int r = 0; r < height; ++r) a[r] = operand + n * height + r;
+    multiply_add<Isa, S, 0, Count, Vectors, height>(acc, a, depth, d_pre + (n * Vectors + First) * L::count, 0);
+#pragma GCC unroll 8
+    for (int r = 0; r < height; ++r) {
+      if (r >= valid) break;
+#pragma GCC unroll 4
+      for (int v = 0; v < Count; ++v) {
+        S* sum = out + (r * Vectors + First + v) * L::count;
+        L::store(sum, L::load(sum) + acc[0][r][v]);
+      }
+    }
+  }
+}
+
+template <class Isa, class S, int Vectors>
+static void column_sums(const S* d_pre, int64_t rows, S* out) {
+  using L = Lanes<Isa, S>;
+  for (int64_t n = 0; n < rows; n += block_rows) {
+    const int64_t last = n + block_rows < rows ? n + block_rows : rows;
+    typename L::V acc[Vectors] = {};
+    for (int64_t i = n; i < last; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) acc[v] = acc[v] + L::load(d_pre + (i * Vectors + v) * L::count);
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) L::store(out + v * L::count, L::load(out + v * L::count) + acc[v]);
+  }
+}
+
+}  // namespace fastrnn::cpu
