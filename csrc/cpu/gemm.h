@@ -7,7 +7,7 @@
 //            x then h_prev, cut into columns of one register tile and padded with zeros.
 // Work split rows of d_x, (panel, tile) pairs of d_weights: outputs only, never terms of a sum.
 // Cost       both run on the register tile of cpu/tile.h at its full height.
-// Limits     weight sums are two-level: `block_rows` terms in a register, then blocks in order.
+// Limits     weight sums are two-level: `block_terms` terms in a register, then blocks in order.
 #pragma once
 
 #include "products.h"

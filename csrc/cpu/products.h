@@ -1,9 +1,10 @@
 // The products of every scan, on the register tile: no cell in them, so all cells share the code.
 //
-// Computes   input_sums      out = bias + x W_ih            (one chain over the inputs)
-//            recurrent_sums  out = input + h W_hh           (one chain over the units, then one sum)
-//            output_sums     out = d_pre W                  (one chain over the slots' columns)
-//            operand_sums    out += operand^T d_pre         (the rows of a chunk, in blocks)
+// Computes   input_sums      out = bias + x W_ih        over the inputs
+//            recurrent_sums  out = input + h W_hh       over the units
+//            output_sums     out = d_pre W              over the slots' columns
+//            operand_sums    out += operand^T d_pre     over the rows of a chunk
+//            each in blocks of block_terms: a block in registers, the total in L1
 // Shapes     a tile is Rows rows of Panels weight panels; out is (Panels, Rows, columns) or rows of a
 //            larger array, by strides. Sums pass through L1 on their way to the cell: 1.5 KB a tile,
 //            a few cycles beside its hundreds, and the products need compiling once, not per cell.
@@ -36,67 +37,96 @@ struct TileView {
   int64_t panel, row;
 };
 
+// Terms that one register sums before it is added to the total in L1. A sum of K terms then errs like
+// sqrt(block) + sqrt(K / block) roundings instead of sqrt(K), for a few additions in hundreds of FMAs.
+constexpr int64_t block_terms = 64;
+
+// for_blocks(n, body): body(first, count) over blocks of [0, n); an empty sum is one empty block.
+template <class Body>
+FASTRNN_TILE void for_blocks(int64_t n, const Body& body) {
+  int64_t first = 0;
+  do {
+    body(first, n - first < block_terms ? n - first : block_terms);
+    first += block_terms;
+  } while (first < n);
+}
+
 // The rows' results may lie anywhere: x and out are one pointer per row.
 template <class Isa, class S, class W, int Panels, int Rows>
 static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int64_t I, const S* weights,
                                                  const S* bias, S* const (&out)[Rows], int64_t out_panel) {
   using L = Lanes<Isa, S>;
-  typename L::V acc[Panels][Rows][W::vectors];
-#pragma GCC unroll 4
-  for (int q = 0; q < Panels; ++q) {
-#pragma GCC unroll 4
-    for (int v = 0; v < W::vectors; ++v) {
-      const typename L::V start = L::load(bias + (q * W::vectors + v) * L::count);
+  for_blocks(I, [&](int64_t first, int64_t count) {
+    typename L::V acc[Panels][Rows][W::vectors] = {};
+    const S* a[Rows];
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r) acc[q][r][v] = start;
-    }
-  }
-  multiply_add<Isa, S, W::x_first, W::x_count>(acc, x, I, weights, I * W::x_count * L::count);
+    for (int r = 0; r < Rows; ++r) a[r] = x[r] + first;
+    multiply_add<Isa, S, W::x_first, W::x_count>(acc, a, count, weights + first * W::x_count * L::count,
+                                                 I * W::x_count * L::count);
 #pragma GCC unroll 4
-  for (int q = 0; q < Panels; ++q)
+    for (int q = 0; q < Panels; ++q)
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
+      for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < W::vectors; ++v) L::store(out[r] + q * out_panel + v * L::count, acc[q][r][v]);
+        for (int v = 0; v < W::vectors; ++v) {
+          S* total = out[r] + q * out_panel + v * L::count;
+          const S* from = first == 0 ? bias + (q * W::vectors + v) * L::count : total;
+          L::store(total, L::load(from) + acc[q][r][v]);
+        }
+  });
 }
 
 template <class Isa, class S, class W, int Panels, int Rows>
 static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_stride, int64_t H, const S* weights,
                                                      TileView<const S> input, TileView<S> out) {
   using L = Lanes<Isa, S>;
-  const S* a[Rows];
+  for_blocks(H, [&](int64_t first, int64_t count) {
+    typename L::V acc[Panels][Rows][W::vectors] = {};
+    const S* a[Rows];
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r) a[r] = h + r * h_stride;
-  typename L::V acc[Panels][Rows][W::vectors] = {};
-  multiply_add<Isa, S, W::h_first, W::h_count>(acc, a, H, weights, H * W::h_count * L::count);
+    for (int r = 0; r < Rows; ++r) a[r] = h + first + r * h_stride;
+    multiply_add<Isa, S, W::h_first, W::h_count>(acc, a, count, weights + first * W::h_count * L::count,
+                                                 H * W::h_count * L::count);
+    const TileView<const S> from = first == 0 ? input : TileView<const S>{out.data, out.panel, out.row};
 #pragma GCC unroll 4
-  for (int q = 0; q < Panels; ++q)
+    for (int q = 0; q < Panels; ++q)
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r)
+      for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-      for (int v = 0; v < W::vectors; ++v) {
-        const typename L::V from = L::load(input.data + q * input.panel + r * input.row + v * L::count);
-        L::store(out.data + q * out.panel + r * out.row + v * L::count, acc[q][r][v] + from);
-      }
+        for (int v = 0; v < W::vectors; ++v) {
+          const typename L::V total = L::load(from.data + q * from.panel + r * from.row + v * L::count);
+          L::store(out.data + q * out.panel + r * out.row + v * L::count, total + acc[q][r][v]);
+        }
+  });
 }
 
-// A row of d_pre lies in `panels` pieces of `depth` elements, a_stride apart.
+// A row of d_pre lies in `panels` pieces of `depth` elements, a_stride apart. Narrow pieces share a
+// block, wide ones are cut.
 template <class Isa, class S, int Rows, int Width>
 static __attribute__((noinline)) void output_sums(const S* first_row, int64_t row_stride, int64_t panels,
                                                   int64_t depth, int64_t a_stride, const S* weights, S* out) {
   using L = Lanes<Isa, S>;
-  typename L::V acc[1][Rows][Width] = {};
-  for (int64_t panel = 0; panel < panels; ++panel) {
-    const S* a[Rows];
+  const int64_t together = depth >= block_terms ? 1 : block_terms / depth;
+  for (int64_t panel = 0; panel < panels; panel += together) {
+    const int64_t end = panel + together < panels ? panel + together : panels;
+    for_blocks(depth, [&](int64_t first, int64_t count) {
+      typename L::V acc[1][Rows][Width] = {};
+      for (int64_t p = panel; p < end; ++p) {
+        const S* a[Rows];
 #pragma GCC unroll 8
-    for (int r = 0; r < Rows; ++r) a[r] = first_row + panel * a_stride + r * row_stride;
-    multiply_add<Isa, S, 0, Width>(acc, a, depth, weights, 0);
-    weights += depth * Width * L::count;
-  }
+        for (int r = 0; r < Rows; ++r) a[r] = first_row + p * a_stride + r * row_stride + first;
+        multiply_add<Isa, S, 0, Width>(acc, a, count, weights + (p * depth + first) * Width * L::count, 0);
+      }
+      const bool starts = panel == 0 && first == 0;
 #pragma GCC unroll 8
-  for (int r = 0; r < Rows; ++r)
+      for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-    for (int v = 0; v < Width; ++v) L::store(out + (r * Width + v) * L::count, acc[0][r][v]);
+        for (int v = 0; v < Width; ++v) {
+          S* total = out + (r * Width + v) * L::count;
+          L::store(total, starts ? acc[0][r][v] : L::load(total) + acc[0][r][v]);
+        }
+    });
+  }
 }
 
 template <class Isa, class S, int Rows>
@@ -109,10 +139,6 @@ FASTRNN_TILE void output_sums_of_width(int width, const S* first_row, int64_t ro
   }
 }
 
-// Terms of a weight gradient that one register sums: few, so that the error of T*B terms stays near
-// that of sums over B and then T; many, so that a block's sum is seldom added to memory.
-constexpr int64_t block_rows = 64;
-
 // out[k, :] += sum_n operand[n, k] d_pre[n, :] for the tile_rows columns k of one operand tile, the
 // vectors [First, First + Count) of a panel; rows k >= valid are padding.
 template <class Isa, class S, int First, int Count, int Vectors>
@@ -120,8 +146,8 @@ static __attribute__((noinline)) void operand_sums(const S* operand, int64_t row
                                                    int64_t valid) {
   using L = Lanes<Isa, S>;
   constexpr int height = Isa::tile_rows;
-  for (int64_t n = 0; n < rows; n += block_rows) {
-    const int64_t depth = rows - n < block_rows ? rows - n : block_rows;
+  for (int64_t n = 0; n < rows; n += block_terms) {
+    const int64_t depth = rows - n < block_terms ? rows - n : block_terms;
     typename L::V acc[1][height][Count] = {};
     const S* a[height];
 #pragma GCC unroll 8
@@ -142,8 +168,8 @@ static __attribute__((noinline)) void operand_sums(const S* operand, int64_t row
 template <class Isa, class S, int Vectors>
 static void column_sums(const S* d_pre, int64_t rows, S* out) {
   using L = Lanes<Isa, S>;
-  for (int64_t n = 0; n < rows; n += block_rows) {
-    const int64_t last = n + block_rows < rows ? n + block_rows : rows;
+  for (int64_t n = 0; n < rows; n += block_terms) {
+    const int64_t last = n + block_terms < rows ? n + block_terms : rows;
     typename L::V acc[Vectors] = {};
     for (int64_t i = n; i < last; ++i)
 #pragma GCC unroll 4

@@ -9,7 +9,7 @@
 // Work split as forward: a thread owns rows (meets once per chunk) or output units (once per step);
 //            d_x is split by rows, d_weights by panels. No sum is ever split between threads.
 // Cost       2*2*slots*H*(I+H) flops per row of a step, in three products of equal shape.
-// Limits     a weight gradient is a two-level sum: at most `block_rows` terms in a register, then
+// Limits     a weight gradient is a two-level sum: at most `block_terms` terms in a register, then
 //            blocks in order. Its rounding error grows like the root of the row count, not the
 //            count, and depends on the problem alone, never on the threads.
 #pragma once

@@ -10,8 +10,8 @@
 // Cost       2*B*slots*H*(I+H) flops per step; a tile's sums go to its cell through L1 and never
 //            further, except that training keeps what backward needs.
 // Limits     the input product either joins the recurrent one (its weights read once per step) or runs
-//            ahead over chunk_steps (read once per chunk); a gate is (bias + x chain) + (h chain) in
-//            both, hence the same bits.
+//            ahead over chunk_steps (read once per chunk); a gate is bias, then the blocks of x, then
+//            those of h in both, hence the same bits.
 #pragma once
 
 #include "activations.h"

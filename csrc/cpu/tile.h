@@ -5,8 +5,8 @@
 // Shapes     a: one pointer per row, k contiguous. w: packed, the vectors of one k side by side.
 // Cost       per k: Rows broadcasts and Panels*Count loads for Rows*Panels*Count FMAs. With 6 x 4
 //            zmm that is 256 bytes of weights in 12 cycles: 21 B/cycle, what L2 can stream.
-// Limits     the sum of one output is one chain over k, the same for every tile shape: this is
-//            why results do not depend on the batch, the tile or the thread that computed them.
+// Limits     the terms of one output are added in the same order for every tile shape: this is why
+//            results do not depend on the batch, the tile or the thread that computed them.
 //
 // Everything here is a template on the ISA tag, inlined into kernels of that ISA alone.
 #pragma once

@@ -17,6 +17,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ._engine import load_engine
+
 __all__ = [
     "GRU",
     "LSTM",
@@ -40,7 +42,7 @@ _SUBMODULES = ("functional", "reference", "training")  # imported when first use
 # is reported by the first name that needs it instead of by `import fastrnn`.
 _broken: ImportError | None = None
 try:
-    importlib.import_module("fastrnn._core")
+    load_engine()
     from .cells import GRUCell, LSTMCell, RNNCell
     from .config import explain, get_num_threads, info, set_num_threads
     from .layers import GRU, LSTM, RNN

@@ -37,30 +37,47 @@ def test_vocabulary_round_trip_and_unknown() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "batch", "length"), [(100, 3, 8), (60, 5, 10), (64, 1, 32), (1000, 7, 13)]
+    ("n", "batch", "length", "segment"),
+    [
+        (100, 3, 8, None),
+        (60, 5, 10, None),
+        (64, 1, 32, None),
+        (1000, 7, 13, None),
+        (1000, 7, 13, 3),
+        (1000, 7, 13, 1),
+        (1000, 1, 13, 20),
+        (60, 5, 10, 1),
+    ],
 )
-def test_streams(n: int, batch: int, length: int) -> None:
-    streams = tr.TextStreams(np.arange(n), batch, length, seed=3)
+def test_streams(n: int, batch: int, length: int, segment: int | None) -> None:
+    streams = tr.TextStreams(np.arange(n), batch, length, segment, seed=3)
+    if segment is None:
+        segment = len(streams)
     offsets = set()
     for epoch in range(20):
         batches = list(streams(epoch))
         assert len(batches) == len(streams)
         assert all(b.x.shape == b.target.shape == (length, batch) for b in batches)
-        assert [b.carry for b in batches] == [False] + [True] * (len(batches) - 1)
+        assert [b.carry for b in batches] == [k % segment > 0 for k in range(len(batches))]
         x = np.concatenate([b.x for b in batches])
-        assert (np.diff(x, axis=0) == 1).all(), "a stream is one contiguous piece"
+        pieces = x.reshape(-1, segment * length, batch)
+        assert (np.diff(pieces, axis=1) == 1).all(), "a segment is one contiguous piece"
         assert np.array_equal(np.concatenate([b.target for b in batches]), x + 1)
         assert np.unique(x).size == x.size, "no character is read twice in an epoch"
-        offsets.add(int(x[0, 0]))
-        again = [b.x for b in tr.TextStreams(np.arange(n), batch, length, seed=3)(epoch)]
+        assert x.size > n - (batch + 1) * (segment + 1) * length, "hardly any is left out"
+        offsets.add(int(x.min()) % length)
+        again = [b.x for b in tr.TextStreams(np.arange(n), batch, length, segment, 3)(epoch)]
         assert np.array_equal(np.concatenate(again), x)
     assert len(offsets) > 1
     assert max(offsets) < length
 
 
 def test_streams_refuse_short_text() -> None:
-    with pytest.raises(ValueError, match=r"\(batch \+ 1\) \* length = 90"):
-        tr.TextStreams(np.arange(80), 8, 10)
+    with pytest.raises(ValueError, match=r"\(batch \* segment \+ 1\) \* length = 90"):
+        tr.TextStreams(np.arange(89), 8, 10)
+    with pytest.raises(ValueError, match="= 250"):
+        tr.TextStreams(np.arange(249), 8, 10, segment=3)
+    assert len(tr.TextStreams(np.arange(250), 8, 10, segment=3)) == 3
     assert len(tr.TextStreams(np.arange(90), 8, 10)) == 1
 
 

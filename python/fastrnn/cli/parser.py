@@ -20,6 +20,7 @@ TRAINING_DEFAULTS: dict[str, Any] = {
     "dropout": 0.2,
     "batch": 32,
     "length": 64,
+    "segment": 16,
     "lr": 6e-3,
     "clip": 1.0,
     "validation": 0.1,
@@ -108,6 +109,7 @@ def _add_train(commands: Any) -> None:
     option("dropout", _dropout, "dropout above each recurrent layer", metavar="P")
     option("batch", _integer(1, 65536), "parallel streams of the text", metavar="B")
     option("length", _integer(1, 65536), "steps of a window of truncated BPTT", metavar="T")
+    option("segment", _integer(1, 65536), "windows before the state starts anew", metavar="W")
     option("lr", _positive, "peak of the learning rate (warm-up, then cosine to 0)", metavar="RATE")
     option("clip", _positive, "largest norm of the gradient", metavar="NORM")
     option("validation", _share, "share of the text held out at its end", metavar="SHARE")

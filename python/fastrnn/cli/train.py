@@ -60,6 +60,12 @@ class Run:
         self.ids = self.vocabulary.encode(self.corpus.text)
         self.start = split_text(self.ids.size, self.settings["validation"])
 
+    def streams(self) -> TextStreams:
+        """The training part."""
+        s = self.settings
+        ids = self.ids[: self.start]
+        return TextStreams(ids, s["batch"], s["length"], s["segment"], s["seed"])
+
     @property
     def path(self) -> Path:
         """The checkpoint to write."""
@@ -105,7 +111,7 @@ def _fresh(arguments: argparse.Namespace) -> Run:
 
 
 def _fit_window(settings: dict[str, Any], size: int) -> None:
-    """Make batch and length smaller where the training text is too short for them."""
+    """Make batch, length and segment smaller where the training text is too short for them."""
     batch, length = settings["batch"], settings["length"]
     if (batch + 1) * length > size:
         settings["length"] = max(1, min(length, size // 8))
@@ -119,6 +125,8 @@ def _fit_window(settings: dict[str, Any], size: int) -> None:
             "short text",
             f"batch {batch} -> {settings['batch']}, length {length} -> {settings['length']}",
         )
+    windows = (size - settings["length"]) // settings["length"]
+    settings["segment"] = min(settings["segment"], windows // settings["batch"])
 
 
 def _resumed(arguments: argparse.Namespace) -> Run:
@@ -197,9 +205,7 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
     try:
         return fit(
             run.model,
-            TextStreams(
-                run.ids[: run.start], settings["batch"], settings["length"], settings["seed"]
-            ),
+            run.streams(),
             cross_entropy,
             optimizer,
             **budget,
@@ -237,7 +243,7 @@ def _report_training(run: Run, history: History, losses: dict[str, float]) -> No
 
 def _report_speed(run: Run, history: History) -> None:
     settings = run.settings
-    window = next(TextStreams(run.ids[: run.start], settings["batch"], settings["length"])(0))
+    window = next(run.streams()(0))
     own = history.tokens_per_second
     _say("speed", f"{own:,.0f} characters/s in training; the NumPy reference on the same step:")
     for dtype in ("float32", "float64"):

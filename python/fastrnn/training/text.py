@@ -92,64 +92,79 @@ def split_text(size: int, validation: float = 0.1) -> int:
 class TextStreams:
     """One long text as B parallel streams, read in windows of T steps (truncated BPTT).
 
-    Calling it with the number of an epoch gives that epoch's batches: ``(T, B)`` inputs, and the
-    characters that follow as targets. Window k+1 continues window k in every stream, so the
-    state is carried (``batch.carry``); the first window of an epoch starts from zeros.
+    The text is cut into segments of ``segment`` windows. Each stream reads one segment after
+    another, in an order drawn for each epoch; inside a segment the state is carried from window to
+    window (``batch.carry``), at its start it is zero. Calling the object with the number of an
+    epoch gives that epoch's batches: ``(T, B)`` inputs, and the characters that follow as targets.
 
     Parameters
     ----------
     ids : (n,) int array
     batch, length : int
         B and T.
+    segment : int or None
+        Windows of a segment; None makes it as long as possible, one segment per stream. A state
+        that is never reset drifts to where a fresh one never is (cells of an LSTM can grow without
+        bound), and the model is then lost when it starts from zeros, in validation and sampling:
+        give a number when the model will be used that way.
     seed : int
-        Epochs start at different offsets below ``length`` (a function of seed and epoch alone),
-        so windows and stream borders fall elsewhere each time.
+        Epochs cut at different offsets below ``length`` and take the segments in different orders
+        (functions of seed and epoch alone).
 
     >>> import numpy as np
     >>> from fastrnn.training import TextStreams
-    >>> streams = TextStreams(np.arange(100), batch=3, length=8, seed=0)
-    >>> first, second, *rest = streams(0)
-    >>> first.x.shape, first.carry, second.carry, len(streams) == 2 + len(rest)
-    ((8, 3), False, True, True)
-    >>> bool((first.target == first.x + 1).all()), bool((second.x[0] == first.target[-1]).all())
-    (True, True)
+    >>> streams = TextStreams(np.arange(100), batch=3, length=8, segment=2, seed=0)
+    >>> batches = list(streams(0))
+    >>> len(batches), batches[0].x.shape, [b.carry for b in batches]
+    (2, (8, 3), [False, True])
+    >>> bool((batches[0].target == batches[0].x + 1).all())
+    True
+    >>> bool((batches[1].x[0] == batches[0].target[-1]).all())
+    True
     """
 
-    def __init__(self, ids: np.ndarray, batch: int, length: int, seed: int = 0) -> None:
+    def __init__(
+        self,
+        ids: np.ndarray,
+        batch: int,
+        length: int,
+        segment: int | None = None,
+        seed: int = 0,
+    ) -> None:
         self.ids = np.asarray(ids)
         if self.ids.ndim != 1 or self.ids.dtype.kind not in "iu":
             raise TypeError("TextStreams: ids is not a one-dimensional integer array")
-        if batch < 1 or length < 1:
+        if batch < 1 or length < 1 or (segment is not None and segment < 1):
             raise ValueError(
-                f"TextStreams: batch is {batch} and length {length}, expected both at least 1"
+                f"TextStreams: batch, length, segment are {batch}, {length}, {segment}; expected "
+                "all at least 1"
             )
         self.batch, self.length, self.seed = int(batch), int(length), int(seed)
         # Every epoch has the same number of windows whatever its offset (at most length - 1).
-        self._windows = (self.ids.size - 1 - (length - 1)) // batch // length
-        if self._windows < 1:
+        windows = (self.ids.size - length) // length
+        self.segment = max(1, windows // batch) if segment is None else int(segment)
+        self._segments = windows // self.segment
+        if self._segments < batch:
             raise ValueError(
                 f"TextStreams: the text has {self.ids.size} characters, expected at least "
-                f"(batch + 1) * length = {(batch + 1) * length}; take a smaller batch or length"
+                f"(batch * segment + 1) * length = {(batch * self.segment + 1) * length}; take a "
+                "smaller batch, segment or length"
             )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return self._windows
+        return self._segments // self.batch * self.segment
 
     def __call__(self, epoch: int) -> Iterator[Batch]:
         """The batches of this epoch, in order."""
-        T, B = self.length, self.batch
-        offset = int(np.random.default_rng([self.seed, epoch]).integers(T))
-        span = self._windows * T
-        # (span, B): stream b is one contiguous piece of the text.
-        x = self.ids[offset : offset + span * B].reshape(B, span).T
-        y = self.ids[offset + 1 : offset + 1 + span * B].reshape(B, span).T
-        for start in range(0, span, T):
-            yield Batch(
-                np.ascontiguousarray(x[start : start + T]),
-                np.ascontiguousarray(y[start : start + T]),
-                carry=start > 0,
-            )
+        rng = np.random.default_rng([self.seed, epoch])
+        offset = int(rng.integers(self.length))
+        starts = offset + rng.permutation(self._segments) * self.segment * self.length
+        steps = np.arange(self.length)[:, None]
+        for first in range(0, self._segments - self.batch + 1, self.batch):
+            for window in range(self.segment):
+                place = starts[first : first + self.batch] + window * self.length + steps
+                yield Batch(self.ids[place], self.ids[place + 1], carry=window > 0)
 
 
 class TextWindows:
