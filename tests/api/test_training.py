@@ -561,6 +561,19 @@ def test_interrupt_saves_at_a_step_and_resumes_bitwise(tmp_path: Any, capfd: Any
     assert without_times(first) == without_times(second)
 
 
+def test_blas_threads_are_limited_and_given_back() -> None:
+    control = pytest.importorskip("threadpoolctl", reason="the limit needs threadpoolctl")
+
+    def threads() -> list[int]:
+        return [p["num_threads"] for p in control.threadpool_info() if p["user_api"] == "blas"]
+
+    with control.threadpool_limits(3, user_api="blas"):
+        before, inside = threads(), []
+        text_run(steps=2, blas_threads=1, callbacks=[lambda h, loss: inside.append(threads())])
+        assert threads() == before
+    assert inside == [[1] * len(before)] * 2
+
+
 def test_runs_in_a_thread() -> None:
     results: list[Any] = []
     worker = threading.Thread(target=lambda: results.append(text_run(steps=5)))

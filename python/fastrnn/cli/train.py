@@ -75,7 +75,12 @@ class Run:
 def train(arguments: argparse.Namespace) -> None:
     """Train, and write model.safetensors, loss.png and sample.txt."""
     # Before hours are spent: everything that the end needs is there.
-    for package in ("safetensors", "matplotlib", *([] if arguments.quiet else ["tqdm"])):
+    for package in (
+        "safetensors",
+        "matplotlib",
+        "threadpoolctl",
+        *([] if arguments.quiet else ["tqdm"]),
+    ):
         require(package, "fastrnn train")
     set_threads(arguments.threads)
     run = _resumed(arguments) if arguments.resume else _fresh(arguments)
@@ -178,7 +183,7 @@ def _report_data(run: Run) -> dict[str, float]:
 def _budget(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     given = {k: getattr(arguments, k) for k in ("seconds", "epochs", "steps")}
     if not any(given.values()):
-        kept = run.checkpoint.extra["budget"] if run.checkpoint else {"seconds": 150.0}
+        kept = run.checkpoint.extra["budget"] if run.checkpoint else {"seconds": 120.0}
         given.update(kept)
     return {k: v for k, v in given.items() if v is not None}
 
@@ -217,6 +222,7 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
             resume=run.checkpoint,
             progress=not arguments.quiet,
             unit="chars",
+            blas_threads=1,
         )
     except KeyboardInterrupt:
         print(f"go on with: fastrnn train --resume {run.path}", file=sys.stderr)
@@ -252,7 +258,7 @@ def _report_speed(run: Run, history: History) -> None:
 
 
 def _write_picture(run: Run, history: History, losses: dict[str, float]) -> None:
-    name = run.corpus.name if len(run.corpus.name) < 60 else run.corpus.name[:57] + "..."
+    name = os.path.basename(run.corpus.name.partition(":")[0])
     plot_losses(
         history,
         run.folder / "loss.png",

@@ -81,7 +81,7 @@ def plot_losses(
     ]
     if shown or baselines:
         low = min([*shown, *baselines.values()])
-        high = 1.1 * max(baselines.values()) if baselines else max(shown)
+        high = 1.2 * max(baselines.values()) if baselines else max(shown)
         margin = 0.06 * (high - low) or 0.1
         axes.set_ylim(low - margin, high + margin)
     axes.set_xlim(0, max((tokens for tokens, _ in train + checks), default=1) or 1)
@@ -92,5 +92,5 @@ def plot_losses(
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     if train or checks:
-        axes.legend(frameon=False, loc="upper right", bbox_to_anchor=(1.0, 0.9))
+        axes.legend(frameon=False, loc="upper right")
     figure.savefig(path, format="png")
