@@ -87,9 +87,12 @@ def asan(session: nox.Session) -> None:
     """The spec tests under the sanitizers of the preset asan (GCC); minutes to compile."""
     build = ["cmake.args=--preset=asan", "cmake.build-type=RelWithDebInfo"]
     session.install(".[test]", *(f"--config-settings={setting}" for setting in build))
-    libasan = session.run("g++", "-print-file-name=libasan.so", silent=True, external=True)
+    libraries = [  # the interpreter is not linked with them; libasan looks for C++ throws at start
+        session.run("g++", f"-print-file-name={name}", silent=True, external=True)
+        for name in ("libasan.so", "libstdc++.so")
+    ]
     env = {
-        "LD_PRELOAD": str(libasan).strip(),
+        "LD_PRELOAD": " ".join(str(path).strip() for path in libraries),
         "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter itself does not free everything
         "UBSAN_OPTIONS": "print_stacktrace=1",
     }

@@ -77,8 +77,9 @@ static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, co
   const int64_t panel_units = int64_t(width) * L::count, outputs = ceil_div(scan.I, panel_units);
   const int64_t columns = layout.panel_columns(), panels = layout.panels(scan.H);
   const int64_t depth = int64_t(layout.x_count()) * L::count;
-  // A few tiles of d_pre rows stay in L2 while every panel of the weights passes over them.
-  constexpr int64_t band = 8 * Isa::tile_rows;
+  // About 1 MB of d_pre rows stays in L2 while every panel of the weights passes over it.
+  const int64_t fitting = (int64_t(1) << 20) / (panels * columns * int64_t(sizeof(S)) * Isa::tile_rows);
+  const int64_t band = (fitting < 8 ? 8 : fitting) * Isa::tile_rows;
   const int64_t end = worker.end(list.rows);
   for (int64_t first = worker.begin(list.rows); first < end; first += band) {
     if (!worker.proceed()) return false;
@@ -88,9 +89,11 @@ static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, co
       auto cursor = start;
       for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t n) {
         alignas(64) S sums[Isa::tile_rows * panel_vectors * L::count];
-        output_sums_of_width<Isa, S, Rows>(width, d_pre + n * columns + layout.x_first() * L::count, columns, panels,
-                                           depth, scan.panel_stride(),
-                                           scan.weights.x + output * panels * depth * panel_units, sums);
+        const S* weights = scan.weights.x + output * panels * depth * panel_units;
+        const int64_t tile = (n - first) / Isa::tile_rows;
+        output_sums_of_width<Isa, S, Rows>(
+            width, d_pre + n * columns + layout.x_first() * L::count, columns, panels, depth, scan.panel_stride(),
+            weights, sums, weights + panels * depth * (panel_units + (tile < width ? tile : 0) * line<S>));
         for (int r = 0; r < Rows; ++r, list.advance(cursor)) {
           S* row = list.d_x(cursor);
           for (int64_t k = output * panel_units; k < scan.I && k < (output + 1) * panel_units; k += L::count) {

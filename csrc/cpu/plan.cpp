@@ -74,7 +74,8 @@ Plan plan_forward(const ScanShape& shape, int thread_limit) {
   Plan plan = choose(shape, work, thread_limit, shape.layout.panels(shape.H));
   if (ahead) {
     const double step_bytes = double(shape.B) * columns * double(shape.element_size);
-    const double room = 512e3 * plan.threads;
+    // Past L2, every chunk streams the input weights from L3 once more: fewer, longer chunks.
+    const double room = (input * double(shape.element_size) > l2_bytes ? 2e6 : 512e3) * plan.threads;
     plan.chunk_steps = std::clamp<int64_t>(int64_t(room / step_bytes), 1, shape.steps);
     const int64_t least = ceil_div(4 * shape.tile_rows, std::max<int64_t>(shape.B, 1));
     plan.chunk_steps = std::min(std::max(plan.chunk_steps, least), shape.steps);
@@ -94,7 +95,7 @@ Plan plan_backward(const ScanShape& shape, int thread_limit) {
 
 int64_t backward_chunk_rows(const ScanShape& shape) {
   const int64_t row_bytes = shape.layout.columns(shape.H) * shape.element_size;
-  const int64_t rows = std::clamp<int64_t>((int64_t(2) << 20) / std::max<int64_t>(row_bytes, 1), 256, 2048);
+  const int64_t rows = std::clamp<int64_t>((int64_t(4) << 20) / std::max<int64_t>(row_bytes, 1), 256, 2048);
   return std::min(std::max(rows, shape.B), std::max<int64_t>(shape.total, 1));
 }
 

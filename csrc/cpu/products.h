@@ -41,6 +41,10 @@ struct TileView {
 // sqrt(block) + sqrt(K / block) roundings instead of sqrt(K), for a few additions in hundreds of FMAs.
 constexpr int64_t block_terms = 64;
 
+// Elements of one cache line.
+template <class S>
+constexpr int64_t line = 64 / int64_t(sizeof(S));
+
 // for_blocks(n, body): body(first, count) over blocks of [0, n); an empty sum is one empty block.
 template <class Body>
 FASTRNN_TILE void for_blocks(int64_t n, const Body& body) {
@@ -54,7 +58,8 @@ FASTRNN_TILE void for_blocks(int64_t n, const Body& body) {
 // The rows' results may lie anywhere: x and out are one pointer per row.
 template <class Isa, class S, class W, int Panels, int Rows>
 static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int64_t I, const S* weights,
-                                                 const S* bias, S* const (&out)[Rows], int64_t out_panel) {
+                                                 const S* bias, S* const (&out)[Rows], int64_t out_panel,
+                                                 const S* soon) {
   using L = Lanes<Isa, S>;
   for_blocks(I, [&](int64_t first, int64_t count) {
     typename L::V acc[Panels][Rows][W::vectors] = {};
@@ -62,7 +67,7 @@ static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int6
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) a[r] = x[r] + first;
     multiply_add<Isa, S, W::x_first, W::x_count>(acc, a, count, weights + first * W::x_count * L::count,
-                                                 I * W::x_count * L::count);
+                                                 I * W::x_count * L::count, soon + first * line<S>);
 #pragma GCC unroll 4
     for (int q = 0; q < Panels; ++q)
 #pragma GCC unroll 8
@@ -78,7 +83,7 @@ static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int6
 
 template <class Isa, class S, class W, int Panels, int Rows>
 static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_stride, int64_t H, const S* weights,
-                                                     TileView<const S> input, TileView<S> out) {
+                                                     TileView<const S> input, TileView<S> out, const S* soon) {
   using L = Lanes<Isa, S>;
   for_blocks(H, [&](int64_t first, int64_t count) {
     typename L::V acc[Panels][Rows][W::vectors] = {};
@@ -86,7 +91,7 @@ static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_strid
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) a[r] = h + first + r * h_stride;
     multiply_add<Isa, S, W::h_first, W::h_count>(acc, a, count, weights + first * W::h_count * L::count,
-                                                 H * W::h_count * L::count);
+                                                 H * W::h_count * L::count, soon + first * line<S>);
     const TileView<const S> from = first == 0 ? input : TileView<const S>{out.data, out.panel, out.row};
 #pragma GCC unroll 4
     for (int q = 0; q < Panels; ++q)
@@ -104,7 +109,8 @@ static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_strid
 // block, wide ones are cut.
 template <class Isa, class S, int Rows, int Width>
 static __attribute__((noinline)) void output_sums(const S* first_row, int64_t row_stride, int64_t panels,
-                                                  int64_t depth, int64_t a_stride, const S* weights, S* out) {
+                                                  int64_t depth, int64_t a_stride, const S* weights, S* out,
+                                                  const S* soon) {
   using L = Lanes<Isa, S>;
   const int64_t together = depth >= block_terms ? 1 : block_terms / depth;
   for (int64_t panel = 0; panel < panels; panel += together) {
@@ -115,7 +121,8 @@ static __attribute__((noinline)) void output_sums(const S* first_row, int64_t ro
         const S* a[Rows];
 #pragma GCC unroll 8
         for (int r = 0; r < Rows; ++r) a[r] = first_row + p * a_stride + r * row_stride + first;
-        multiply_add<Isa, S, 0, Width>(acc, a, count, weights + (p * depth + first) * Width * L::count, 0);
+        multiply_add<Isa, S, 0, Width>(acc, a, count, weights + (p * depth + first) * Width * L::count, 0,
+                                       soon + (p * depth + first) * line<S>);
       }
       const bool starts = panel == 0 && first == 0;
 #pragma GCC unroll 8
@@ -131,11 +138,11 @@ static __attribute__((noinline)) void output_sums(const S* first_row, int64_t ro
 
 template <class Isa, class S, int Rows>
 FASTRNN_TILE void output_sums_of_width(int width, const S* first_row, int64_t row_stride, int64_t panels,
-                                       int64_t depth, int64_t a_stride, const S* weights, S* out) {
+                                       int64_t depth, int64_t a_stride, const S* weights, S* out, const S* soon) {
   switch (width) {
-    case 1: return output_sums<Isa, S, Rows, 1>(first_row, row_stride, panels, depth, a_stride, weights, out);
-    case 2: return output_sums<Isa, S, Rows, 2>(first_row, row_stride, panels, depth, a_stride, weights, out);
-    default: return output_sums<Isa, S, Rows, 4>(first_row, row_stride, panels, depth, a_stride, weights, out);
+    case 1: return output_sums<Isa, S, Rows, 1>(first_row, row_stride, panels, depth, a_stride, weights, out, soon);
+    case 2: return output_sums<Isa, S, Rows, 2>(first_row, row_stride, panels, depth, a_stride, weights, out, soon);
+    default: return output_sums<Isa, S, Rows, 4>(first_row, row_stride, panels, depth, a_stride, weights, out, soon);
   }
 }
 
@@ -146,13 +153,18 @@ static __attribute__((noinline)) void operand_sums(const S* operand, int64_t row
                                                    int64_t valid) {
   using L = Lanes<Isa, S>;
   constexpr int height = Isa::tile_rows;
+  // The totals have been away since the last chunk: call them back while the first block is summed.
+  for (int64_t k = 0; k < valid && k < height; ++k)
+    for (int v = 0; v < Count * Isa::bytes; v += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(out + (k * Vectors + First) * L::count) + v, 1, 3);
   for (int64_t n = 0; n < rows; n += block_terms) {
     const int64_t depth = rows - n < block_terms ? rows - n : block_terms;
     typename L::V acc[1][height][Count] = {};
     const S* a[height];
 #pragma GCC unroll 8
     for (int r = 0; r < height; ++r) a[r] = operand + n * height + r;
-    multiply_add<Isa, S, 0, Count, Vectors, height>(acc, a, depth, d_pre + (n * Vectors + First) * L::count, 0);
+    multiply_add<Isa, S, 0, Count, Vectors, height>(acc, a, depth, d_pre + (n * Vectors + First) * L::count, 0,
+                                                    operand + rows * height + n * line<S>);
 #pragma GCC unroll 8
     for (int r = 0; r < height; ++r) {
       if (r >= valid) break;

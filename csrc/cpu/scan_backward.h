@@ -77,9 +77,14 @@ struct BackwardKernel {
       for (int64_t i = 0; i < Rows * width; ++i) L::store(sums + i * L::count, V{});
     } else {
       const int64_t panels = layout.panels(scan.H), depth = layout.h_count() * L::count;
-      output_sums_of_width<Isa, S, Rows>(
-          width, d_pre_row(later, step + 1, b) + layout.h_first() * L::count, layout.panel_columns(), panels, depth,
-          scan.panel_stride(), scan.weights.h + output * panels * depth * width * L::count, sums);
+      const int64_t size = panels * depth * width * L::count;
+      const S* weights = scan.weights.h + output * size;
+      // As in the forward scan: this tile's part of the next output panel's weights, into L2.
+      const int64_t part = (b - row_begin) / Isa::tile_rows * panels * depth * line<S>;
+      const S* soon = ((step & 1) != 0 ? weights - size : weights + size) + (part < size ? part : 0);
+      output_sums_of_width<Isa, S, Rows>(width, d_pre_row(later, step + 1, b) + layout.h_first() * L::count,
+                                         layout.panel_columns(), panels, depth, scan.panel_stride(), weights, sums,
+                                         soon);
     }
     apply_cell(product, chunk, step, b, Rows, output, sums);
   }

@@ -52,6 +52,13 @@ struct ForwardKernel {
     return scan.chunk + (step - first_step) * scan.rows.B * keep_stride;
   }
 
+  // The part of the next panel's weights that the tile of rows at b fetches into L2: a line per k,
+  // so the first tiles of a panel bring the next one whole. Odd steps walk downward.
+  const S* soon(const S* weights, int64_t depth, int count, int64_t step, int64_t b) const {
+    const int64_t panel = depth * count * L::count, part = (b - share.row_begin) / Isa::tile_rows * depth * line<S>;
+    return ((step & 1) != 0 ? weights - panel : weights + panel) + (part < panel ? part : 0);
+  }
+
   // One step of one tile. `pre` null: the input product joins here.
   template <int Panels, int Rows, bool Training>
   inline __attribute__((always_inline)) void step_tile(int64_t step, int64_t b, int64_t panel, const S* pre) const {
@@ -68,11 +75,11 @@ struct ForwardKernel {
         out[r] = sums + r * columns;
       }
       input_sums<Isa, S, W, Panels, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out,
-                                          Rows * columns);
+                                          Rows * columns, soon(x_weights(panel), scan.I, layout.x_count(), step, b));
     }
-    recurrent_sums<Isa, S, W, Panels, Rows>(scan.prev(0, step) + b * state_stride, state_stride, scan.H,
-                                            scan.weights.h + panel * scan.H * layout.h_count() * L::count, input,
-                                            tile);
+    const S* weights = scan.weights.h + panel * scan.H * layout.h_count() * L::count;
+    recurrent_sums<Isa, S, W, Panels, Rows>(scan.prev(0, step) + b * state_stride, state_stride, scan.H, weights,
+                                            input, tile, soon(weights, scan.H, layout.h_count(), step, b));
     for (int q = 0; q < Panels; ++q) apply_cell<Training>(step, b, Rows, panel + q, sums + q * Rows * columns);
   }
 
@@ -197,7 +204,8 @@ struct ForwardKernel {
           out[r] = ahead(cursor.step, first) + cursor.b * keep_stride + panel * columns;
           cursor.advance();
         }
-        input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0);
+        input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0,
+                                          x_weights(panel + 1));
       });
     }
     return true;

@@ -41,17 +41,19 @@ struct Lanes {
 };
 
 // The packed vectors of one k are `Stride` vectors from the next k's, a row's operands `Step`
-// elements.
+// elements. Each k also fetches one line of `soon`, what the caller will read next, into L2: the
+// loads beside 24 FMAs leave room for it, and weights past L2 would otherwise arrive late.
 template <class Isa, class S, int First, int Count, int Stride = Count, int Step = 1, int Panels, int Rows,
           int Width>
 FASTRNN_TILE void multiply_add(typename Isa::template Vec<S>::type (&acc)[Panels][Rows][Width],
                                const S* const (&a)[Rows], int64_t depth, const S* w,
-                               int64_t panel_stride) {
+                               int64_t panel_stride, const S* soon) {
   using L = Lanes<Isa, S>;
   using V = typename L::V;
   static_assert(First + Count <= Width);
 #pragma GCC unroll 2
   for (int64_t k = 0; k < depth; ++k) {
+    __builtin_prefetch(soon + k * (64 / int64_t(sizeof(S))), 0, 2);
 #pragma GCC unroll 4
     for (int q = 0; q < Panels; ++q) {
       V weight[Count];
