@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fastrnn import reference
 from numpy.typing import NDArray
 
 from bench.problems import REFERENCE_CELLS, Inputs, Problem, make_inputs
+from fastrnn import reference
 
 Arrays = dict[str, NDArray[Any]]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from tolerances import KINK_DISTANCE, NUDGE
+from tolerances import KINK_DISTANCE
 
 from fastrnn import reference
 
@@ -166,12 +166,15 @@ def kink_distance(problem: Problem) -> float:
     return float(distance)
 
 
-def nudge(problem: Problem, draw: int) -> Problem:
-    """The problem in float64 with every number moved by half a float32 ULP, up or down."""
-    rng = random_generator(problem.case, attempt=1000 + draw)
+def neighbour(problem: Problem, which: int) -> Problem:
+    """The problem with every number moved to the next one up or down in its dtype."""
+    rng = random_generator(problem.case, attempt=1000 + which)
 
     def moved(array: np.ndarray | None) -> np.ndarray | None:
-        return None if array is None else array * (1 + NUDGE * rng.choice([-1.0, 1.0], array.shape))
+        if array is None:
+            return None
+        towards = rng.choice([-np.inf, np.inf], array.shape).astype(array.dtype)
+        return np.nextafter(array, towards)
 
     arrays = {name: moved(getattr(problem, name)) for name in ARRAYS}
     return replace(problem, params=[moved(p) for p in problem.params], extra={}, **arrays)

@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from bench.client import Worker, WorkerError
 from bench.peers import load_peer, peer_names
 from bench.problems import GATES, MODES, Problem, Shape

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fastrnn import reference
-
 from bench.check import TOLERANCE, comparisons, complaint, expected_results, largest_errors
 from bench.peers.base import toggle_first_element
 from bench.problems import (
@@ -16,6 +14,8 @@ from bench.problems import (
     make_inputs,
     parse_shape,
 )
+
+from fastrnn import reference
 
 
 def test_gate_counts_are_those_of_the_reference():

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from bench import record
 from bench.plot import draw_speedups
 from bench.problems import Shape
