@@ -1,7 +1,7 @@
 # One object per ISA and dtype, each compiled from the same templates with its own flags.
 #
 # Nothing in these objects may be shared with objects of another ISA: the linker would keep one copy
-# of an inline function, perhaps the AVX-512 one. `tests/api/test_floors.py` audits their symbols.
+# of an inline function, perhaps the AVX-512 one. `nox -s symbols` audits them.
 
 function(fastrnn_options target)
   # Rounding is written with fma(), never left to the compiler's contraction.

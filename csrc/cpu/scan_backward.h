@@ -124,7 +124,11 @@ struct BackwardKernel {
         Cell::backward(keep, prev, next, d_next, d_pre, d_prev);
         S* out = d_pre_row(chunk, step, b + r) + (group / layout.groups()) * scan.panel_stride() +
                  (group % layout.groups()) * Cell::slots * L::count;
-        for (int s = 0; s < Cell::slots; ++s) L::store(out + s * L::count, d_pre[s]);
+        // Lanes past H meet zero weights in the products, and 0 * NaN is NaN: they must hold zeros.
+        for (int s = 0; s < Cell::slots; ++s) {
+          for (int64_t lane = scan.H - unit; lane < L::count; ++lane) d_pre[s][lane] = 0;
+          L::store(out + s * L::count, d_pre[s]);
+        }
         for (int state = Cell::carries_h ? 0 : 1; state < Cell::states; ++state)
           L::store(d_state[state] + unit, d_prev[state]);
       }

@@ -7,7 +7,7 @@
 //            split by panels the team meets once per step, and the weights of a panel stay in the
 //            L2 of its owner. Panels are visited up and down in turn (a cyclic sweep over more than
 //            L2 holds would hit nothing).
-// Cost       2*B*slots*H*(I+H) flops per step; a tile's sums go to its cell through L1 and never
+// Cost       2*B*gates*H*(I+H) flops per step; a tile's sums go to its cell through L1 and never
 //            further, except that training keeps what backward needs.
 // Limits     the input product either joins the recurrent one (its weights read once per step) or runs
 //            ahead over chunk_steps (read once per chunk); a gate is bias, then the blocks of x, then

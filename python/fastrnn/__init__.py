@@ -14,7 +14,6 @@ Not to be confused with Microsoft's FastRNN cell.
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._engine import load_engine
@@ -56,6 +55,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    import importlib
     import importlib.metadata
 
     if name == "__version__":

@@ -194,3 +194,16 @@ def test_the_callers_rounding_mode_is_left_alone_and_has_no_say(cell: str, dtype
             after = libm().fegetround()
         assert after == FE[mode]
         assert_same_results(got, expected, (mode, problem.case))
+
+
+@every_cell
+@pytest.mark.parametrize("H", [5, 16, 17])
+def test_an_infinity_spreads_as_in_the_reference(cell: str, H: int):
+    """Lanes of a vector past H are padding: what they compute must not come back."""
+    problem = draw(Case(cell, T=4, B=3, I=3, H=H, dtype="float64"))
+    problem.x[2, 1, 0] = np.inf
+    with np.errstate(all="ignore"):
+        exact = run_reference(problem)
+    got = run_engine(problem)
+    for name, truth in exact.items():
+        np.testing.assert_array_equal(np.isfinite(got[name]), np.isfinite(truth), err_msg=name)
