@@ -170,8 +170,8 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int in [1, 1024]
-        For every thread of this process. It replaces OMP_NUM_THREADS, the CPU affinity and the
-        cgroup quota, the smallest of which is the number at start.
+        For every thread of this process. It replaces the number at start: OMP_NUM_THREADS if set,
+        else the smaller of the CPU affinity and the cgroup quota.
 
     Raises
     ------
