@@ -75,7 +75,8 @@ const CellFacts& facts_of(const std::string& cell) {
   std::string names;
   for (const CellFacts& one : all) {
     if (cell == one.name) return one;
-    names += (names.empty() ? "" : ", ") + std::string(one.name);
+    if (!names.empty()) names += ", ";
+    names += one.name;
   }
   refuse("pack", "cell", "value '" + cell + "'", "one of " + names);
 }

@@ -15,6 +15,7 @@ SEED = 20261121  # the root of every random number in the tests; printed by pyte
 CELLS = list(reference.CELLS)
 DTYPES = ["float32", "float64"]
 ARRAYS = ("x", "h_0", "c_0", "d_y", "d_h_n", "d_c_n")  # of a Problem, beside params and lengths
+ATTEMPTS = 100  # at data that keep relu off its kink
 Result = dict[str, np.ndarray]
 
 
@@ -166,25 +167,16 @@ def kink_distance(problem: Problem) -> float:
     return float(distance)
 
 
-def neighbour(problem: Problem, which: int) -> Problem:
-    """The problem with every number moved to the next one up or down in its dtype."""
-    rng = random_generator(problem.case, attempt=1000 + which)
+def solve(case: Case, distance: float = KINK_DISTANCE, throw: int = 0) -> tuple[Problem, Result]:
+    """Data and float64 solution; for relu, the first draw that stays off the kink.
 
-    def moved(array: np.ndarray | None) -> np.ndarray | None:
-        if array is None:
-            return None
-        towards = rng.choice([-np.inf, np.inf], array.shape).astype(array.dtype)
-        return np.nextafter(array, towards)
-
-    arrays = {name: moved(getattr(problem, name)) for name in ARRAYS}
-    return replace(problem, params=[moved(p) for p in problem.params], extra={}, **arrays)
-
-
-def solve(case: Case, distance: float = KINK_DISTANCE) -> tuple[Problem, Result]:
-    """Data and float64 solution; for relu, the first draw that stays off the kink."""
-    for attempt in range(100):
-        problem = draw(case, attempt)
+    Every `throw` has draws of its own.
+    """
+    for attempt in range(ATTEMPTS):
+        problem = draw(case, throw * ATTEMPTS + attempt)
         solution = run_reference(problem)
         if case.cell != "rnn_relu" or kink_distance(problem) >= distance:
             return problem, solution
-    raise RuntimeError(f"{case}: 100 draws, none with every |pre| >= {distance}; take fewer steps")
+    raise RuntimeError(
+        f"{case}: {ATTEMPTS} draws, none with every |pre| >= {distance}; take fewer steps"
+    )

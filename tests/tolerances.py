@@ -10,19 +10,17 @@ float64
 
 float32
     No fixed number suits every K, T and cell, so the yardstick is measured: the same plain loop
-    run in float32 with NumPy. Against the float64 truth the engine may err at most twice as much
-    as that loop in the root mean square, and four times in the maximum, the extreme of one throw.
-    One loop is one throw of the dice: in a tensor of few elements it may round to the very truth.
-    So the loop is thrown several times, on the problem and on NEIGHBOURS of it (every number moved
-    to an adjacent float32, each with its own float64 truth); the yardstick is the largest maximum
-    and the root mean square over the throws. The engine is one throw too, so a tensor of n
-    independent errors gets CHANCE / sqrt(n) on top (calibrated on the problems of test_kernels).
-    n counts independent errors, not elements: a weight gradient of N rows (b, t) holds the rounding
-    errors of N * gates * H numbers, spread over more places.
-    Over many tensors luck averages out: there the geometric mean of the root-mean-square ratios
-    must stay below TYPICAL_RATIO.
-    Known: at B = 1 NumPy multiplies by dot products of 16 partial sums, where the kernels' blocks of
-    64 terms err up to 1.7 times as much; from a batch of a few rows on they err as little or less.
+    run in float32 with NumPy. Error is the 2-norm of the difference to the float64 truth, and the
+    engine's is at most LOOP_RATIO = 2 times the loop's.
+    Rounding is a throw of the dice: in a tensor of few elements either side may hit the very truth.
+    So a case is drawn again and again, for both sides, until INDEPENDENT errors are pooled. A draw
+    whose squared errors, of both sides together, are above OUTLIER medians is scaled down to that,
+    on both sides alike, or one draw that grew by powers of ten would speak for all (normal errors
+    are above 9 medians once in 500 draws). The median is over the draws that err at all.
+    The maximum cannot be held at 2: the loop's own, over four throws, exceeds twice that over four
+    others in 28 of 12,000 tensors (up to 4.3 times), for extremes do not settle. It is held at
+    EXTREME_RATIO, against a single wrong element.
+    Over many tensors the geometric mean of the ratios must stay below TYPICAL_RATIO.
 
 Tensors that have vanished
     A gradient carried a thousand steps back may leave the normal range, where the kernels flush to
@@ -32,15 +30,19 @@ Tensors that have vanished
 from __future__ import annotations
 
 import math
+import statistics
+from dataclasses import dataclass, field
 
 import numpy as np
 
 RELATIVE_FLOAT64 = 1e-12
-NEIGHBOURS = 3
-LOOP_RATIO = {"max": 4.0, "rms": 2.0}
-CHANCE = 16.0
-TYPICAL_RATIO = 1.5  # measured: at most 1.32 (avx512), 1.36 (baseline, no fused multiply-add)
-TYPICAL_SIZE = 64  # elements a tensor needs to have a say in the geometric mean
+LOOP_RATIO = 2.0  # measured over 12,719 tensors: at most 1.81 (avx512, avx2), 1.97 (baseline)
+OUTLIER = 9.0
+EXTREME_RATIO = 16.0  # measured: at most 7.0
+INDEPENDENT = 256  # the 2-norm of so many errors is within 5 % of its mean (1 / sqrt(2 n))
+FEWEST_THROWS = 4
+MOST_STEPS = 64_000  # of all throws of a case, for the time it takes: T = 1000 is thrown 64 times
+TYPICAL_RATIO = 1.25  # measured over all: 0.94 (avx512, avx2), 1.00 (baseline)
 VANISHED = {"float32": 1e-30, "float64": 1e-290}
 
 # relu has a kink: float32 and float64 may land on its two sides and both be right. Test data keep
@@ -61,7 +63,7 @@ ASSERT_CLOSE = {"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}
 TORCH_PARITY_FLOAT64 = (1e-12, 1e-13)
 
 # tanh and sigmoid of the kernels, in units in the last place
-ULP = {"float32": 2.0, "float64": 2.0}
+ULP = {"float32": 1.5, "float64": 2.0}
 
 # A keep rate over n independent draws lies within this many standard deviations of 1 - p
 KEEP_RATE_SIGMAS = 5.0
@@ -75,7 +77,7 @@ def relative_error(got: np.ndarray, exact: np.ndarray) -> float:
     return float(np.abs(got - exact).max()) / scale
 
 
-def float64_bound_holds(got: np.ndarray, exact: np.ndarray) -> str | None:
+def float64_miss(got: np.ndarray, exact: np.ndarray) -> str | None:
     """None if `got` agrees with the reference, else what was measured and allowed."""
     error = relative_error(got, exact)
     if error <= RELATIVE_FLOAT64:  # False for NaN
@@ -83,36 +85,44 @@ def float64_bound_holds(got: np.ndarray, exact: np.ndarray) -> str | None:
     return f"relative error {error:.3g}, allowed {RELATIVE_FLOAT64:g}"
 
 
-def float32_errors(got: np.ndarray, exact: np.ndarray) -> tuple[float, float]:
-    """(max, root mean square) of |got - exact| in float64."""
-    difference = np.abs(got.astype(np.float64) - exact)
-    return float(difference.max()), math.sqrt(float((difference * difference).mean()))
+@dataclass
+class Float32Errors:
+    """Errors of the engine and of the float32 NumPy loop on one tensor, pooled over throws."""
 
+    squares: list[tuple[float, float]] = field(default_factory=list)  # mean square (engine, loop)
+    maxima: list[tuple[float, float]] = field(default_factory=list)
 
-def float32_ratios(
-    got: np.ndarray, exact: np.ndarray, throws: list[tuple[np.ndarray, np.ndarray]]
-) -> dict[str, tuple[float, float]]:
-    """(error of `got`, error of the float32 loop) as "max" and as "rms".
+    def add(self, engine: np.ndarray, loop: np.ndarray, truth: np.ndarray) -> None:
+        """One throw."""
+        errors = [np.abs(side.astype(np.float64) - truth) for side in (engine, loop)]
+        self.squares.append((float((errors[0] ** 2).mean()), float((errors[1] ** 2).mean())))
+        self.maxima.append((float(errors[0].max()), float(errors[1].max())))
 
-    throws: (float32 loop, float64 truth) of the problem and of its neighbours.
-    """
-    maxima, rms = zip(*(float32_errors(loop, truth) for loop, truth in throws), strict=True)
-    measured = float32_errors(got, exact)
-    typical = math.sqrt(sum(v * v for v in rms) / len(rms))
-    return {"max": (measured[0], max(maxima)), "rms": (measured[1], typical)}
+    def norms(self) -> tuple[float, float]:
+        """Root mean square error over all throws: (engine, loop), both scaled down in outliers."""
+        together = [engine + loop for engine, loop in self.squares]
+        erring = [t for t in together if t > 0] or [1.0]
+        limit = OUTLIER * statistics.median_low(erring)
+        weights = [limit / t if t > limit else 1.0 for t in together]
+        engine, loop = (
+            math.sqrt(sum(w * square for w, square in zip(weights, side, strict=True)) / len(side))
+            for side in zip(*self.squares, strict=True)
+        )
+        return engine, loop
 
+    def ratio(self) -> float | None:
+        """Engine's error in units of the loop's; None where a side made none."""
+        engine, loop = self.norms()
+        return engine / loop if min(engine, loop) > VANISHED["float32"] else None
 
-def float32_bound_holds(measured: dict[str, tuple[float, float]], independent: int) -> str | None:
-    """None if no ratio of `float32_ratios` is above the bound, else what was measured and allowed.
-
-    independent: how many independent errors the tensor holds, at most its size.
-    """
-    for kind, (error, yardstick) in measured.items():
-        ratio = LOOP_RATIO[kind] + CHANCE / math.sqrt(max(1, independent))
-        allowed = ratio * yardstick + VANISHED["float32"]
-        if not error <= allowed:  # also when the error is NaN
+    def miss(self) -> str | None:
+        """None if the bounds hold, else what was measured and allowed."""
+        norm, yardstick = self.norms()
+        if not norm <= LOOP_RATIO * yardstick + VANISHED["float32"]:  # also when it is NaN
             return (
-                f"{kind} error {error:.3g}, allowed {ratio:.3g} * {yardstick:.3g} "
-                f"(NumPy float32 loop) = {allowed:.3g}"
+                f"error {norm:.3g}, allowed {LOOP_RATIO:g} * {yardstick:.3g} (NumPy float32 loop)"
             )
-    return None
+        highest, yardstick = (max(side) for side in zip(*self.maxima, strict=True))
+        if not highest <= EXTREME_RATIO * yardstick + VANISHED["float32"]:
+            return f"max {highest:.3g}, allowed {EXTREME_RATIO:g} * {yardstick:.3g} (NumPy's)"
+        return None

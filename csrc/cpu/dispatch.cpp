@@ -43,7 +43,8 @@ const IsaTable& choose() {
   for (const IsaTable& table : tables) {
     if (!table.supported()) continue;
     if (std::string(forced) == table.name) return table;
-    names += (names.empty() ? "" : ", ") + std::string(table.name);
+    if (!names.empty()) names += ", ";
+    names += table.name;
   }
   throw std::runtime_error("fastrnn: FASTRNN_ISA is '" + std::string(forced) + "', expected one of " + names +
                            " on this machine; unset it to let fastrnn choose");
@@ -78,7 +79,8 @@ const CellKernels<S>& kernels_of(const std::string& cell) {
   std::string names;
   for (int i = 0; i < kernels.count; ++i) {
     if (cell == kernels.cells[i].cell) return kernels.cells[i];
-    names += (names.empty() ? "" : ", ") + std::string(kernels.cells[i].cell);
+    if (!names.empty()) names += ", ";
+    names += kernels.cells[i].cell;
   }
   throw std::invalid_argument("fastrnn: cell is '" + cell + "', expected one of " + names);
 }

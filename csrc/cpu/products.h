@@ -37,31 +37,56 @@ struct TileView {
   int64_t panel, row;
 };
 
+// out = from + acc.
+template <class Isa, class S, class V, int Panels, int Rows, int Vectors>
+FASTRNN_TILE void add_block(const V (&acc)[Panels][Rows][Vectors], TileView<const S> from, TileView<S> out) {
+  using L = Lanes<Isa, S>;
+#pragma GCC unroll 4
+  for (int q = 0; q < Panels; ++q)
+#pragma GCC unroll 8
+    for (int r = 0; r < Rows; ++r)
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) {
+        const V total = L::load(from.data + q * from.panel + r * from.row + v * L::count);
+        L::store(out.data + q * out.panel + r * out.row + v * L::count, total + acc[q][r][v]);
+      }
+}
+
 // Terms that one register sums before it is added to the total in L1. A sum of K terms then errs like
-// sqrt(block) + sqrt(K / block) roundings instead of sqrt(K), for a few additions in hundreds of FMAs.
-constexpr int64_t block_terms = 64;
+// sqrt(block) + sqrt(K / block) roundings instead of sqrt(K), for one addition in 32 FMAs.
+constexpr int64_t block_terms = 32;
+
+// Blocks of one sum of K terms are nearly equal: 33 terms are 24 and 9, not 32 and one that gains nothing.
+FASTRNN_TILE int64_t block_length(int64_t K) {
+  const int64_t blocks = (K + block_terms - 1) / block_terms, even = blocks > 0 ? (K + blocks - 1) / blocks : 1;
+  return (even + 7) / 8 * 8;
+}
 
 // Elements of one cache line.
 template <class S>
 constexpr int64_t line = 64 / int64_t(sizeof(S));
 
-// for_blocks(n, body): body(first, count) over blocks of [0, n); an empty sum is one empty block.
+// for_blocks(n, body): body(first, count) over blocks of [0, n); an empty sum is one empty block. The
+// body must be inlined (FASTRNN_INLINED_LAMBDA): as a call, its captures live in memory, and every store
+// of a total would have to read them again.
+#define FASTRNN_INLINED_LAMBDA __attribute__((always_inline))
+
 template <class Body>
 FASTRNN_TILE void for_blocks(int64_t n, const Body& body) {
+  const int64_t length = block_length(n);
   int64_t first = 0;
   do {
-    body(first, n - first < block_terms ? n - first : block_terms);
-    first += block_terms;
+    body(first, n - first < length ? n - first : length);
+    first += length;
   } while (first < n);
 }
 
 // The rows' results may lie anywhere: x and out are one pointer per row.
 template <class Isa, class S, class W, int Panels, int Rows>
-static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int64_t I, const S* weights,
-                                                 const S* bias, S* const (&out)[Rows], int64_t out_panel,
-                                                 const S* soon) {
+static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int64_t I, const S* weights, const S* bias,
+                                                 S* const (&out)[Rows], int64_t out_panel, const S* soon) {
   using L = Lanes<Isa, S>;
-  for_blocks(I, [&](int64_t first, int64_t count) {
+  for_blocks(I, [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
     typename L::V acc[Panels][Rows][W::vectors] = {};
     const S* a[Rows];
 #pragma GCC unroll 8
@@ -85,37 +110,31 @@ template <class Isa, class S, class W, int Panels, int Rows>
 static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_stride, int64_t H, const S* weights,
                                                      TileView<const S> input, TileView<S> out, const S* soon) {
   using L = Lanes<Isa, S>;
-  for_blocks(H, [&](int64_t first, int64_t count) {
+  for_blocks(H, [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
     typename L::V acc[Panels][Rows][W::vectors] = {};
     const S* a[Rows];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) a[r] = h + first + r * h_stride;
     multiply_add<Isa, S, W::h_first, W::h_count>(acc, a, count, weights + first * W::h_count * L::count,
                                                  H * W::h_count * L::count, soon + first * line<S>);
-    const TileView<const S> from = first == 0 ? input : TileView<const S>{out.data, out.panel, out.row};
-#pragma GCC unroll 4
-    for (int q = 0; q < Panels; ++q)
-#pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r)
-#pragma GCC unroll 4
-        for (int v = 0; v < W::vectors; ++v) {
-          const typename L::V total = L::load(from.data + q * from.panel + r * from.row + v * L::count);
-          L::store(out.data + q * out.panel + r * out.row + v * L::count, total + acc[q][r][v]);
-        }
+    if (first == 0) {
+      add_block<Isa>(acc, input, out);
+    } else {
+      add_block<Isa>(acc, {out.data, out.panel, out.row}, out);
+    }
   });
 }
 
 // A row of d_pre lies in `panels` pieces of `depth` elements, a_stride apart. Narrow pieces share a
 // block, wide ones are cut.
 template <class Isa, class S, int Rows, int Width>
-static __attribute__((noinline)) void output_sums(const S* first_row, int64_t row_stride, int64_t panels,
-                                                  int64_t depth, int64_t a_stride, const S* weights, S* out,
-                                                  const S* soon) {
+static __attribute__((noinline)) void output_sums(const S* first_row, int64_t row_stride, int64_t panels, int64_t depth,
+                                                  int64_t a_stride, const S* weights, S* out, const S* soon) {
   using L = Lanes<Isa, S>;
   const int64_t together = depth >= block_terms ? 1 : block_terms / depth;
   for (int64_t panel = 0; panel < panels; panel += together) {
     const int64_t end = panel + together < panels ? panel + together : panels;
-    for_blocks(depth, [&](int64_t first, int64_t count) {
+    for_blocks(depth, [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
       typename L::V acc[1][Rows][Width] = {};
       for (int64_t p = panel; p < end; ++p) {
         const S* a[Rows];
@@ -137,8 +156,8 @@ static __attribute__((noinline)) void output_sums(const S* first_row, int64_t ro
 }
 
 template <class Isa, class S, int Rows>
-FASTRNN_TILE void output_sums_of_width(int width, const S* first_row, int64_t row_stride, int64_t panels,
-                                       int64_t depth, int64_t a_stride, const S* weights, S* out, const S* soon) {
+FASTRNN_TILE void output_sums_of_width(int width, const S* first_row, int64_t row_stride, int64_t panels, int64_t depth,
+                                       int64_t a_stride, const S* weights, S* out, const S* soon) {
   switch (width) {
     case 1: return output_sums<Isa, S, Rows, 1>(first_row, row_stride, panels, depth, a_stride, weights, out, soon);
     case 2: return output_sums<Isa, S, Rows, 2>(first_row, row_stride, panels, depth, a_stride, weights, out, soon);

@@ -172,7 +172,7 @@ class Recurrent(Parameterized):
         call = f"{type(self).__name__}.set_rng_state"
         found = dict(parameters.mapping(call, "state", state))
         parameters.names(call, "state", found, ("state", "inc"), "pass what rng_state() returned")
-        own = self._rng.bit_generator.state
+        own = dict(self._rng.bit_generator.state)
         own["state"] = {
             name: numbers.integer(call, f"state[{name!r}]", found[name], 0, 2**128 - 1)
             for name in ("state", "inc")

@@ -63,7 +63,7 @@ def dtype(call: str, value: Any) -> np.dtype[Any]:
     if value is None:
         raise TypeError(f"{call}: dtype is None, {ways}")
     try:
-        found = np.dtype(value)
+        found: np.dtype[Any] = np.dtype(value)
     except Exception:  # np.dtype(...) asks the object itself, which may raise anything
         raise TypeError(f"{call}: dtype is {describe(value)}, {ways}") from None
     if found not in DTYPES:
