@@ -20,8 +20,7 @@ DType dtype_of(const py::array& array, const char* name) {
   const bool aligned = (array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_) != 0;
   if (native && aligned && array.dtype().num() == py::dtype::of<float>().num()) return DType::float32;
   if (native && aligned && array.dtype().num() == py::dtype::of<double>().num()) return DType::float64;
-  throw py::type_error(std::string("fastrnn._core: ") + name + " has dtype " +
-                       std::string(py::str(array.dtype())) +
+  throw py::type_error(std::string("fastrnn._core: ") + name + " has dtype " + std::string(py::str(array.dtype())) +
                        ", expected aligned float32 or float64 in native byte order");
 }
 
@@ -103,11 +102,9 @@ struct PyTape {
 };
 
 py::object pack_stack(const std::string& cell, const std::vector<py::array>& params, int64_t input_size,
-                      int64_t hidden_size, int num_layers, int num_directions, bool bias,
-                      const py::object& previous) {
+                      int64_t hidden_size, int num_layers, int num_directions, bool bias, const py::object& previous) {
   if (params.empty()) throw py::value_error("pack: params has 0 arrays, expected at least weight_ih and weight_hh");
-  const Stack stack{cell,          dtype_of(params[0], "params[0]"), input_size, hidden_size, num_layers,
-                    num_directions, bias};
+  const Stack stack{cell, dtype_of(params[0], "params[0]"), input_size, hidden_size, num_layers, num_directions, bias};
   std::vector<Array> arrays;
   for (size_t i = 0; i < params.size(); ++i)
     arrays.push_back(describe(params[i], dtype_of(params[i], ("params[" + std::to_string(i) + "]").c_str())));
@@ -119,8 +116,8 @@ py::object pack_stack(const std::string& cell, const std::vector<py::array>& par
 }
 
 py::tuple forward_stack(const PyPacked& packed, const py::array& x, const std::optional<py::array>& h_0,
-                        const std::optional<py::array>& c_0, const std::optional<py::array>& lengths,
-                        bool batch_first, bool training, double dropout, uint64_t seed) {
+                        const std::optional<py::array>& c_0, const std::optional<py::array>& lengths, bool batch_first,
+                        bool training, double dropout, uint64_t seed) {
   const Stack& stack = packed.stack();
   ForwardCall call{};
   call.x = describe(x, dtype_of(x, "x"));
@@ -145,8 +142,8 @@ py::tuple forward_stack(const PyPacked& packed, const py::array& x, const std::o
   return py::make_tuple(y, h_n, c_n, tape ? py::cast(PyTape{tape, x, batch_first}) : py::none());
 }
 
-py::tuple backward_stack(const PyTape& tape, const std::optional<py::array>& d_y,
-                         const std::optional<py::array>& d_h_n, const std::optional<py::array>& d_c_n) {
+py::tuple backward_stack(const PyTape& tape, const std::optional<py::array>& d_y, const std::optional<py::array>& d_h_n,
+                         const std::optional<py::array>& d_c_n) {
   const Stack& stack = tape.tape->packed().stack;
   const ForwardArgs& args = tape.tape->args();
   const bool has_c = facts_of(stack.cell).states == 2;
@@ -201,7 +198,8 @@ py::array activation(const py::array& x) {
   return y;
 }
 
-py::array dropout_mask(int64_t first, int64_t count, uint32_t layer, double p, uint64_t seed, const py::object& dtype_like) {
+py::array dropout_mask(int64_t first, int64_t count, uint32_t layer, double p, uint64_t seed,
+                       const py::object& dtype_like) {
   const py::dtype dtype = py::dtype::from_args(dtype_like);
   const DropoutMask mask(seed, layer, p);
   if (dtype.num() == py::dtype::of<float>().num()) {

@@ -21,13 +21,11 @@ std::string text_of(const std::vector<int64_t>& shape) {
 void check_shape(const std::string& function, const std::string& argument, const Array& array,
                  const std::vector<int64_t>& shape, DType dtype) {
   if (array.shape != shape) refuse(function, argument, "shape " + text_of(array.shape), text_of(shape));
-  if (array.dtype != dtype)
-    refuse(function, argument, std::string("dtype ") + name_of(array.dtype), name_of(dtype));
+  if (array.dtype != dtype) refuse(function, argument, std::string("dtype ") + name_of(array.dtype), name_of(dtype));
 }
 
 // C order; axes of length 1 and empty arrays may claim any stride.
-void check_contiguous(const std::string& function, const std::string& argument, const Array& array,
-                      int64_t element) {
+void check_contiguous(const std::string& function, const std::string& argument, const Array& array, int64_t element) {
   for (const int64_t length : array.shape)
     if (length == 0) return;
   int64_t stride = element;
@@ -47,8 +45,8 @@ void check_dense(const std::string& function, const std::string& argument, const
 // A (T, B, width) array, or (B, T, width) if batch_first, whose last axis is contiguous.
 Sequence sequence(const std::string& function, const std::string& argument, const Array& array, Sizes sizes,
                   int64_t width, bool batch_first, DType dtype) {
-  const std::vector<int64_t> shape = batch_first ? std::vector<int64_t>{sizes.B, sizes.T, width}
-                                                 : std::vector<int64_t>{sizes.T, sizes.B, width};
+  const std::vector<int64_t> shape =
+      batch_first ? std::vector<int64_t>{sizes.B, sizes.T, width} : std::vector<int64_t>{sizes.T, sizes.B, width};
   check_shape(function, argument, array, shape, dtype);
   if (sizes.T == 0 || sizes.B == 0 || width == 0) return {array.data, 0, 0};  // no element: no stride matters
   const int64_t element = size_of(dtype);
@@ -193,8 +191,7 @@ void backward(const Tape& tape, const BackwardCall& call, Interrupt interrupt) {
     d_params.push_back(call.d_params[i].data);
   }
   if (int64_t(d_params.size()) != parameter_count(stack))
-    refuse("backward", "d_params", std::to_string(d_params.size()) + " arrays",
-           std::to_string(parameter_count(stack)));
+    refuse("backward", "d_params", std::to_string(d_params.size()) + " arrays", std::to_string(parameter_count(stack)));
   args.d_params = d_params.data();
   cpu_backend().backward(tape, args, interrupt);
 }

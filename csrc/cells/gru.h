@@ -24,8 +24,8 @@ struct Gru {
   enum Keep { KEEP_NH, KEEP_R, KEEP_Z, KEEP_N };
 
   template <class V>
-  FASTRNN_INLINE static void forward(const V (&pre)[slots], const V (&prev)[states],
-                                     V (&next)[states], V (&keep)[saved]) {
+  FASTRNN_INLINE static void forward(const V (&pre)[slots], const V (&prev)[states], V (&next)[states],
+                                     V (&keep)[saved]) {
     keep[KEEP_NH] = pre[NH];
     keep[KEEP_R] = sigmoid(pre[R]);
     keep[KEEP_Z] = sigmoid(pre[Z]);
@@ -34,9 +34,8 @@ struct Gru {
   }
 
   template <class V>
-  FASTRNN_INLINE static void backward(const V (&keep)[saved], const V (&prev)[states],
-                                      const V (&)[states], const V (&d_next)[states],
-                                      V (&d_pre)[slots], V (&d_prev)[states]) {
+  FASTRNN_INLINE static void backward(const V (&keep)[saved], const V (&prev)[states], const V (&)[states],
+                                      const V (&d_next)[states], V (&d_pre)[slots], V (&d_prev)[states]) {
     const V one = broadcast<V>(1);
     const V r = keep[KEEP_R], z = keep[KEEP_Z], n = keep[KEEP_N];
     const V d_n = d_next[H] * (one - z);                      // h' = (1 - z) * n + z * h

@@ -18,8 +18,8 @@ struct Lstm {
   static constexpr bool carries_h = false;  // no path from h to h' past the recurrent product
 
   template <class V>
-  FASTRNN_INLINE static void forward(const V (&pre)[slots], const V (&prev)[states],
-                                     V (&next)[states], V (&keep)[saved]) {
+  FASTRNN_INLINE static void forward(const V (&pre)[slots], const V (&prev)[states], V (&next)[states],
+                                     V (&keep)[saved]) {
     keep[I] = sigmoid(pre[I]);
     keep[F] = sigmoid(pre[F]);
     keep[G] = tanh(pre[G]);
@@ -29,9 +29,8 @@ struct Lstm {
   }
 
   template <class V>
-  FASTRNN_INLINE static void backward(const V (&keep)[saved], const V (&prev)[states],
-                                      const V (&next)[states], const V (&d_next)[states],
-                                      V (&d_pre)[slots], V (&d_prev)[states]) {
+  FASTRNN_INLINE static void backward(const V (&keep)[saved], const V (&prev)[states], const V (&next)[states],
+                                      const V (&d_next)[states], V (&d_pre)[slots], V (&d_prev)[states]) {
     const V one = broadcast<V>(1);
     const V tanh_c = tanh(next[C]);  // recomputed: cheaper than H more floats per step in memory
     const V d_o = d_next[H] * tanh_c;                                        // h' = o * tanh(c')

@@ -19,15 +19,13 @@ struct Rnn : RnnShape {
   static constexpr const char* name = Activation::name;
 
   template <class V>
-  FASTRNN_INLINE static void forward(const V (&pre)[slots], const V (&)[states], V (&next)[states],
-                                     V (&)[1]) {
+  FASTRNN_INLINE static void forward(const V (&pre)[slots], const V (&)[states], V (&next)[states], V (&)[1]) {
     next[H] = Activation::value(pre[0]);
   }
 
   template <class V>
   FASTRNN_INLINE static void backward(const V (&)[1], const V (&)[states], const V (&next)[states],
-                                      const V (&d_next)[states], V (&d_pre)[slots],
-                                      V (&d_prev)[states]) {
+                                      const V (&d_next)[states], V (&d_pre)[slots], V (&d_prev)[states]) {
     d_pre[0] = Activation::gradient(next[H], d_next[H]);
     d_prev[H] = broadcast<V>(0);
   }
@@ -37,25 +35,37 @@ struct Rnn : RnnShape {
 struct TanhActivation {
   static constexpr const char* name = "rnn_tanh";
   template <class V>
-  FASTRNN_INLINE static V value(V v) { return tanh(v); }
+  FASTRNN_INLINE static V value(V v) {
+    return tanh(v);
+  }
   template <class V>
-  FASTRNN_INLINE static V gradient(V y, V d_y) { return d_y * (broadcast<V>(1) - y * y); }
+  FASTRNN_INLINE static V gradient(V y, V d_y) {
+    return d_y * (broadcast<V>(1) - y * y);
+  }
 };
 
 struct ReluActivation {
   static constexpr const char* name = "rnn_relu";
   template <class V>
-  FASTRNN_INLINE static V value(V v) { return relu(v); }
+  FASTRNN_INLINE static V value(V v) {
+    return relu(v);
+  }
   template <class V>
-  FASTRNN_INLINE static V gradient(V y, V d_y) { return where_positive(y, d_y); }
+  FASTRNN_INLINE static V gradient(V y, V d_y) {
+    return where_positive(y, d_y);
+  }
 };
 
 struct LinearActivation {
   static constexpr const char* name = "linear";
   template <class V>
-  FASTRNN_INLINE static V value(V v) { return v; }
+  FASTRNN_INLINE static V value(V v) {
+    return v;
+  }
   template <class V>
-  FASTRNN_INLINE static V gradient(V, V d_y) { return d_y; }
+  FASTRNN_INLINE static V gradient(V, V d_y) {
+    return d_y;
+  }
 };
 
 using RnnTanh = Rnn<TanhActivation>;

@@ -37,8 +37,8 @@ Facts plan_as(const Stack& stack, int64_t T, int64_t B, bool training) {
                                  " vectors of " + std::to_string(layout.lanes) + " lanes");
   facts.emplace_back("thread limit", std::to_string(thread_limit()) + " (" + thread_limit_source() + ")");
   const auto add = [&](const std::string& name, const Plan& plan, const std::string& more) {
-    facts.emplace_back(name, std::to_string(plan.threads) + (plan.threads == 1 ? " thread; " : " threads; ") +
-                                 plan.reason + more);
+    facts.emplace_back(
+        name, std::to_string(plan.threads) + (plan.threads == 1 ? " thread; " : " threads; ") + plan.reason + more);
   };
   for (int layer = 0; layer < stack.L; ++layer) {
     const ScanShape shape{layout, kernels.tile_rows, int64_t(sizeof(S)), stack.input_size(layer), stack.H, B, T, T * B};

@@ -138,8 +138,8 @@ class BackwardCall {
     tape_.weights->kernels.backward(scan, worker);
     if (!worker.wait()) return false;
     for (int state = 0; state < layout_.states; ++state)
-      scatter_state(tape_.order, scan.d_state[state], stack_.H, stride, static_cast<S*>(wanted[state]) + offset,
-                    begin, end);
+      scatter_state(tape_.order, scan.d_state[state], stack_.H, stride, static_cast<S*>(wanted[state]) + offset, begin,
+                    end);
     unpack(scan, index, rows, first, last);
     return worker.wait();
   }
@@ -147,8 +147,7 @@ class BackwardCall {
   void unpack(const BackwardScan<S>& scan, int index, int64_t rows, int64_t first, int64_t last) const {
     void* const* out = args_.d_params + index * stack_.params_per_scan();
     const auto window = [&](Window which, int64_t row, int64_t K, int parameter) {
-      unpack_window(layout_, which, scan.d_weights, rows, row, K, scan.H, static_cast<S*>(out[parameter]), first,
-                    last);
+      unpack_window(layout_, which, scan.d_weights, rows, row, K, scan.H, static_cast<S*>(out[parameter]), first, last);
     };
     window(Window::input, 0, scan.I, 0);
     window(Window::recurrent, scan.I, scan.H, 1);

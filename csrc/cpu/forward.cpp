@@ -61,9 +61,7 @@ class ForwardCall {
   }
 
  private:
-  Buffer& slot(int layer) const {
-    return tape_.inputs[size_t(args_.training ? layer : layer % 2)];
-  }
+  Buffer& slot(int layer) const { return tape_.inputs[size_t(args_.training ? layer : layer % 2)]; }
   Sequence input(int layer) const {
     if (layer == 0) return args_.x;
     const int64_t width = stack_.H * stack_.D;

@@ -125,12 +125,11 @@ static bool weight_gradient(const BackwardScan<S>& scan, const Layout& layout, i
     S* sums = scan.d_weights + panel * (scan.I + scan.H + 1) * columns;
     if (tile < x_tiles) {
       const int64_t k = tile * height;
-      operand_sums<Isa, S, W::x_first, W::x_count, W::vectors>(
-          operand, rows, of_panel, sums + k * columns, scan.I - k);
+      operand_sums<Isa, S, W::x_first, W::x_count, W::vectors>(operand, rows, of_panel, sums + k * columns, scan.I - k);
     } else {
       const int64_t k = (tile - x_tiles) * height;
-      operand_sums<Isa, S, W::h_first, W::h_count, W::vectors>(
-          operand, rows, of_panel, sums + (scan.I + k) * columns, scan.H - k);
+      operand_sums<Isa, S, W::h_first, W::h_count, W::vectors>(operand, rows, of_panel, sums + (scan.I + k) * columns,
+                                                               scan.H - k);
     }
     if (tile == tiles - 1) {
       column_sums<Isa, S, W::vectors>(of_panel, rows, sums + (scan.I + scan.H) * columns);

@@ -14,9 +14,7 @@ struct WindowView {
 
   int first() const { return window == Window::input ? layout.x_first() : layout.h_first(); }
   int count() const { return window == Window::input ? layout.x_count() : layout.h_count(); }
-  int64_t unit(int64_t panel, int v) const {
-    return (panel * layout.groups() + v / layout.gates) * layout.lanes;
-  }
+  int64_t unit(int64_t panel, int v) const { return (panel * layout.groups() + v / layout.gates) * layout.lanes; }
   int gate(int v) const {
     const int* gates = window == Window::input ? layout.x_gate : layout.h_gate;
     return gates[v % layout.gates];
@@ -31,8 +29,8 @@ struct WindowView {
 }  // namespace
 
 template <class S>
-void pack_window(const Layout& layout, Window window, const S* weight, int64_t K, int64_t H, S* packed,
-                 int64_t begin, int64_t end) {
+void pack_window(const Layout& layout, Window window, const S* weight, int64_t K, int64_t H, S* packed, int64_t begin,
+                 int64_t end) {
   const WindowView view{layout, window};
   const int64_t row = int64_t(view.count()) * layout.lanes;
   for (int64_t panel = begin; panel < end; ++panel) {
@@ -88,8 +86,8 @@ void transpose_window(const Layout& layout, Window window, const S* packed, int6
 }
 
 template <class S>
-void unpack_window(const Layout& layout, Window window, const S* gradients, int64_t rows, int64_t first,
-                   int64_t K, int64_t H, S* d_weight, int64_t begin, int64_t end) {
+void unpack_window(const Layout& layout, Window window, const S* gradients, int64_t rows, int64_t first, int64_t K,
+                   int64_t H, S* d_weight, int64_t begin, int64_t end) {
   const WindowView view{layout, window};
   const int64_t row = layout.panel_columns();
   for (int64_t panel = begin; panel < end; ++panel) {
@@ -106,13 +104,12 @@ void unpack_window(const Layout& layout, Window window, const S* gradients, int6
   }
 }
 
-#define FASTRNN_PACK(S)                                                                                   \
-  template void pack_window<S>(const Layout&, Window, const S*, int64_t, int64_t, S*, int64_t, int64_t);   \
-  template void pack_bias<S>(const Layout&, const S*, const S*, int64_t, S*);                              \
-  template void transpose_window<S>(const Layout&, Window, const S*, int64_t, int64_t, int, S*, int64_t,   \
-                                    int64_t);                                                              \
-  template void unpack_window<S>(const Layout&, Window, const S*, int64_t, int64_t, int64_t, int64_t, S*,  \
-                                 int64_t, int64_t);
+#define FASTRNN_PACK(S)                                                                                            \
+  template void pack_window<S>(const Layout&, Window, const S*, int64_t, int64_t, S*, int64_t, int64_t);           \
+  template void pack_bias<S>(const Layout&, const S*, const S*, int64_t, S*);                                      \
+  template void transpose_window<S>(const Layout&, Window, const S*, int64_t, int64_t, int, S*, int64_t, int64_t); \
+  template void unpack_window<S>(const Layout&, Window, const S*, int64_t, int64_t, int64_t, int64_t, S*, int64_t, \
+                                 int64_t);
 FASTRNN_PACK(float)
 FASTRNN_PACK(double)
 #undef FASTRNN_PACK

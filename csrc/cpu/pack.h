@@ -17,8 +17,8 @@ namespace fastrnn::cpu {
 enum class Window { input, recurrent };
 
 template <class S>
-void pack_window(const Layout& layout, Window window, const S* weight, int64_t K, int64_t H, S* packed,
-                 int64_t begin, int64_t end);
+void pack_window(const Layout& layout, Window window, const S* weight, int64_t K, int64_t H, S* packed, int64_t begin,
+                 int64_t end);
 
 template <class S>
 void pack_bias(const Layout& layout, const S* bias_ih, const S* bias_hh, int64_t H, S* packed);
@@ -29,7 +29,7 @@ void transpose_window(const Layout& layout, Window window, const S* packed, int6
 
 // Rows [first, first + K) of the panels' gradients.
 template <class S>
-void unpack_window(const Layout& layout, Window window, const S* gradients, int64_t rows, int64_t first,
-                   int64_t K, int64_t H, S* d_weight, int64_t begin, int64_t end);
+void unpack_window(const Layout& layout, Window window, const S* gradients, int64_t rows, int64_t first, int64_t K,
+                   int64_t H, S* d_weight, int64_t begin, int64_t end);
 
 }  // namespace fastrnn::cpu

@@ -69,8 +69,7 @@ Plan plan_forward(const ScanShape& shape, int thread_limit) {
                      (tiles < 4 || (recurrent + input) * double(shape.element_size) > l2_bytes);
   const double input_us = 2.0 * input * double(shape.total) / flops_per_us(shape);
   const double joined = ahead ? 0 : input;
-  const Work work{2.0 * (recurrent + joined), (recurrent + joined) * double(shape.element_size),
-                  ahead ? input_us : 0};
+  const Work work{2.0 * (recurrent + joined), (recurrent + joined) * double(shape.element_size), ahead ? input_us : 0};
   Plan plan = choose(shape, work, thread_limit, shape.layout.panels(shape.H));
   if (ahead) {
     const double step_bytes = double(shape.B) * columns * double(shape.element_size);
@@ -88,8 +87,7 @@ Plan plan_backward(const ScanShape& shape, int thread_limit) {
   const double recurrent = columns * double(shape.H), input = columns * double(shape.I);
   const double products_us = 2.0 * (2 * input + recurrent) * double(shape.total) / flops_per_us(shape);
   const Work work{2.0 * recurrent, recurrent * double(shape.element_size), products_us};
-  const int64_t outputs =
-      ceil_div(shape.H, int64_t(backward_width(shape.H, shape.layout.lanes)) * shape.layout.lanes);
+  const int64_t outputs = ceil_div(shape.H, int64_t(backward_width(shape.H, shape.layout.lanes)) * shape.layout.lanes);
   return choose(shape, work, thread_limit, outputs);
 }
 

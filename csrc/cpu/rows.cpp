@@ -5,8 +5,7 @@
 
 namespace fastrnn::cpu {
 
-RowOrder::RowOrder(int64_t T, int64_t B, const int64_t* lengths)
-    : T(T), B(B), row(size_t(B)), length(size_t(B), T) {
+RowOrder::RowOrder(int64_t T, int64_t B, const int64_t* lengths) : T(T), B(B), row(size_t(B)), length(size_t(B), T) {
   std::iota(row.begin(), row.end(), int64_t(0));
   if (lengths != nullptr) {
     std::stable_sort(row.begin(), row.end(), [&](int64_t a, int64_t b) { return lengths[a] > lengths[b]; });
@@ -57,9 +56,9 @@ void clear_past_end(const RowOrder& order, S* data, int64_t step, int64_t row, i
       std::fill_n(data + t * step + order.row[size_t(b)] * row, width, S(0));
 }
 
-#define FASTRNN_ROWS(S)                                                                                     \
-  template void gather_state<S>(const RowOrder&, const S*, int64_t, int64_t, S*, int64_t, int64_t);          \
-  template void scatter_state<S>(const RowOrder&, const S*, int64_t, int64_t, S*, int64_t, int64_t);         \
+#define FASTRNN_ROWS(S)                                                                              \
+  template void gather_state<S>(const RowOrder&, const S*, int64_t, int64_t, S*, int64_t, int64_t);  \
+  template void scatter_state<S>(const RowOrder&, const S*, int64_t, int64_t, S*, int64_t, int64_t); \
   template void clear_past_end<S>(const RowOrder&, S*, int64_t, int64_t, int64_t, int64_t, int64_t);
 FASTRNN_ROWS(float)
 FASTRNN_ROWS(double)

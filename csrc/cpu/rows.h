@@ -20,11 +20,9 @@ struct RowOrder {
 
 // (B, H) <-> sorted rows padded to `stride`, rows [begin, end). A null source is zeros.
 template <class S>
-void gather_state(const RowOrder& order, const S* state, int64_t H, int64_t stride, S* out, int64_t begin,
-                  int64_t end);
+void gather_state(const RowOrder& order, const S* state, int64_t H, int64_t stride, S* out, int64_t begin, int64_t end);
 template <class S>
-void scatter_state(const RowOrder& order, const S* in, int64_t H, int64_t stride, S* state, int64_t begin,
-                   int64_t end);
+void scatter_state(const RowOrder& order, const S* in, int64_t H, int64_t stride, S* state, int64_t begin, int64_t end);
 
 // Zeros in (T, B, width) where a row has ended, rows [begin, end) of the sorted order.
 template <class S>

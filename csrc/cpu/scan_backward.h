@@ -90,14 +90,13 @@ struct BackwardKernel {
   }
 
   // The cell on the sums d_pre_{s+1} W_hh of `rows` rows of one output panel.
-  __attribute__((noinline)) void apply_cell(Product product, const Chunk& chunk, int64_t step, int64_t b,
-                                            int64_t rows, int64_t output, const S* sums) const {
+  __attribute__((noinline)) void apply_cell(Product product, const Chunk& chunk, int64_t step, int64_t b, int64_t rows,
+                                            int64_t output, const S* sums) const {
     const int64_t width = scan.weights.h_width, first = output * width;
     const int64_t groups = ceil_div(scan.H, L::count), last = first + width < groups ? first + width : groups;
     for (int64_t r = 0; r < rows; ++r, sums += width * L::count) {
       S* d_state[Cell::states];
-      for (int state = 0; state < Cell::states; ++state)
-        d_state[state] = scan.d_state[state] + (b + r) * state_stride;
+      for (int state = 0; state < Cell::states; ++state) d_state[state] = scan.d_state[state] + (b + r) * state_stride;
       const S* d_y = nullptr;
       if (scan.d_y != nullptr && step >= 0)
         d_y = scan.d_y + scan.rows.time(step, b + r) * scan.d_y_step + scan.rows.row[b + r] * scan.d_y_row;

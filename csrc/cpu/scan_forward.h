@@ -34,17 +34,12 @@ struct ForwardKernel {
   const int64_t state_stride, keep_stride;
 
   ForwardKernel(const ForwardScan<S>& scan, const Worker& worker)
-      : scan(scan),
-        share(scan.share(worker)),
-        state_stride(scan.state_stride()),
-        keep_stride(scan.keep_stride()) {}
+      : scan(scan), share(scan.share(worker)), state_stride(scan.state_stride()), keep_stride(scan.keep_stride()) {}
 
   const S* x_row(int64_t step, int64_t b) const {
     return scan.x + scan.rows.time(step, b) * scan.x_step + scan.rows.row[b] * scan.x_row;
   }
-  const S* x_weights(int64_t panel) const {
-    return scan.weights.x + panel * scan.I * layout.x_count() * L::count;
-  }
+  const S* x_weights(int64_t panel) const { return scan.weights.x + panel * scan.I * layout.x_count() * L::count; }
   // Where the input product of a step waits for its recurrent part: in training, where the gates
   // will be kept.
   S* ahead(int64_t step, int64_t first_step) const {
@@ -78,15 +73,14 @@ struct ForwardKernel {
                                           Rows * columns, soon(x_weights(panel), scan.I, layout.x_count(), step, b));
     }
     const S* weights = scan.weights.h + panel * scan.H * layout.h_count() * L::count;
-    recurrent_sums<Isa, S, W, Panels, Rows>(scan.prev(0, step) + b * state_stride, state_stride, scan.H, weights,
-                                            input, tile, soon(weights, scan.H, layout.h_count(), step, b));
+    recurrent_sums<Isa, S, W, Panels, Rows>(scan.prev(0, step) + b * state_stride, state_stride, scan.H, weights, input,
+                                            tile, soon(weights, scan.H, layout.h_count(), step, b));
     for (int q = 0; q < Panels; ++q) apply_cell<Training>(step, b, Rows, panel + q, sums + q * Rows * columns);
   }
 
   // The cell on the sums of `rows` rows of one panel: states, output, and what training keeps.
   template <bool Training>
-  __attribute__((noinline)) void apply_cell(int64_t step, int64_t b, int64_t rows, int64_t panel,
-                                            const S* sums) const {
+  __attribute__((noinline)) void apply_cell(int64_t step, int64_t b, int64_t rows, int64_t panel, const S* sums) const {
     S* next_row[Cell::states];
     const S* prev_row[Cell::states];
     for (int state = 0; state < Cell::states; ++state) {
@@ -150,9 +144,8 @@ struct ForwardKernel {
     const bool meets = scan.partition == Partition::units;
     for (int64_t first = 0; first < rows.steps;) {
       const bool runs_ahead = scan.chunk_steps > 0;
-      const int64_t last = runs_ahead ? (first + scan.chunk_steps < rows.steps ? first + scan.chunk_steps
-                                                                             : rows.steps)
-                                      : rows.steps;
+      const int64_t last =
+          runs_ahead ? (first + scan.chunk_steps < rows.steps ? first + scan.chunk_steps : rows.steps) : rows.steps;
       if (runs_ahead) {
         if (!input_chunk(worker, first, last)) return;
       }
@@ -205,7 +198,7 @@ struct ForwardKernel {
           cursor.advance();
         }
         input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0,
-                                          x_weights(panel + 1));
+                                       x_weights(panel + 1));
       });
     }
     return true;

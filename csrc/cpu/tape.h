@@ -46,8 +46,14 @@ class CpuTape : public fastrnn::Tape {
   ScanShape shape(int layer) const {
     const Stack& stack = weights->stack;
     const Rows rows = order.rows(false);
-    return {weights->kernels.layout, weights->kernels.tile_rows, int64_t(sizeof(S)), stack.input_size(layer),
-            stack.H, args_.B, rows.steps, rows.total()};
+    return {weights->kernels.layout,
+            weights->kernels.tile_rows,
+            int64_t(sizeof(S)),
+            stack.input_size(layer),
+            stack.H,
+            args_.B,
+            rows.steps,
+            rows.total()};
   }
 
   const std::shared_ptr<const Weights<S>> weights;

@@ -39,8 +39,7 @@ void relax() {
 
 void futex_sleep(std::atomic<uint32_t>* word, uint32_t seen, int64_t nanoseconds) {
   const timespec limit{0, nanoseconds};
-  syscall(SYS_futex, reinterpret_cast<uint32_t*>(word), FUTEX_WAIT_PRIVATE, seen, &limit, nullptr,
-          0);
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(word), FUTEX_WAIT_PRIVATE, seen, &limit, nullptr, 0);
 }
 
 }  // namespace
@@ -63,8 +62,7 @@ bool Team::poll() {
 }
 
 void Team::wake_all() {
-  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&generation_), FUTEX_WAKE_PRIVATE, 1 << 20,
-          nullptr, nullptr, 0);
+  syscall(SYS_futex, reinterpret_cast<uint32_t*>(&generation_), FUTEX_WAKE_PRIVATE, 1 << 20, nullptr, nullptr, 0);
 }
 
 bool Team::proceed(int thread) {

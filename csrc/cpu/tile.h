@@ -43,11 +43,10 @@ struct Lanes {
 // The packed vectors of one k are `Stride` vectors from the next k's, a row's operands `Step`
 // elements. Each k also fetches one line of `soon`, what the caller will read next, into L2: the
 // loads beside 24 FMAs leave room for it, and weights past L2 would otherwise arrive late.
-template <class Isa, class S, int First, int Count, int Stride = Count, int Step = 1, int Panels, int Rows,
-          int Width>
+template <class Isa, class S, int First, int Count, int Stride = Count, int Step = 1, int Panels, int Rows, int Width>
 FASTRNN_TILE void multiply_add(typename Isa::template Vec<S>::type (&acc)[Panels][Rows][Width],
-                               const S* const (&a)[Rows], int64_t depth, const S* w,
-                               int64_t panel_stride, const S* soon) {
+                               const S* const (&a)[Rows], int64_t depth, const S* w, int64_t panel_stride,
+                               const S* soon) {
   using L = Lanes<Isa, S>;
   using V = typename L::V;
   static_assert(First + Count <= Width);

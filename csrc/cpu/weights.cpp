@@ -69,8 +69,8 @@ Weights<S>::Weights(const Stack& stack, const CellKernels<S>& kernels, const std
     const void* const* of_scan = params.data() + scan * stack.params_per_scan();
     const auto array = [&](int index) { return static_cast<const S*>(of_scan[index]); };
     const auto room = [&](int64_t K, int count) {
-      return Buffer(checked_product(checked_product(panels * count * layout.lanes, std::max<int64_t>(K, 1)),
-                                    int64_t(sizeof(S))));
+      return Buffer(
+          checked_product(checked_product(panels * count * layout.lanes, std::max<int64_t>(K, 1)), int64_t(sizeof(S))));
     };
     Packed& out = packed_[size_t(scan)];
     out.x = room(I, layout.x_count());
@@ -91,7 +91,8 @@ Weights<S>::Weights(const Stack& stack, const CellKernels<S>& kernels, const std
       }
     }
     const FloatMode mode;  // the sum of the biases must not see the caller's rounding
-    pack_bias<S>(layout, stack.bias ? array(2) : nullptr, stack.bias ? array(3) : nullptr, H, out.bias.template as<S>());
+    pack_bias<S>(layout, stack.bias ? array(2) : nullptr, stack.bias ? array(3) : nullptr, H,
+                 out.bias.template as<S>());
   }
 }
 

@@ -39,8 +39,7 @@ struct Backend {
   virtual std::shared_ptr<const PackedStack> pack(const Stack&, const std::vector<const void*>& params,
                                                   std::shared_ptr<const PackedStack> previous) = 0;
   // The tape is null in inference. Throws Interrupted when `interrupt` stopped the call.
-  virtual std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack>, const ForwardArgs&,
-                                              Interrupt) = 0;
+  virtual std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack>, const ForwardArgs&, Interrupt) = 0;
   virtual void backward(const Tape&, const BackwardArgs&, Interrupt) = 0;
   virtual Facts plan(const Stack&, int64_t T, int64_t B, bool training) = 0;
 };

@@ -30,8 +30,7 @@ struct Cache {
 Cache& cache() {
   static Cache* instance = [] {
     Cache* made = new Cache;
-    pthread_atfork([] { cache().mutex.lock(); }, [] { cache().mutex.unlock(); },
-                   [] { cache().mutex.unlock(); });
+    pthread_atfork([] { cache().mutex.lock(); }, [] { cache().mutex.unlock(); }, [] { cache().mutex.unlock(); });
     return made;
   }();
   return *instance;
@@ -96,8 +95,7 @@ Buffer::~Buffer() {
   if (data_ != nullptr) give({data_, capacity_});
 }
 
-Buffer::Buffer(Buffer&& other) noexcept
-    : data_(other.data_), bytes_(other.bytes_), capacity_(other.capacity_) {
+Buffer::Buffer(Buffer&& other) noexcept : data_(other.data_), bytes_(other.bytes_), capacity_(other.capacity_) {
   other.data_ = nullptr;
   other.bytes_ = other.capacity_ = 0;
 }

@@ -12,9 +12,7 @@ namespace fastrnn {
 enum class DType { float32, float64 };
 
 constexpr int64_t size_of(DType dtype) { return dtype == DType::float32 ? 4 : 8; }
-constexpr const char* name_of(DType dtype) {
-  return dtype == DType::float32 ? "float32" : "float64";
-}
+constexpr const char* name_of(DType dtype) { return dtype == DType::float32 ? "float32" : "float64"; }
 
 // What never changes over the life of a layer stack.
 struct Stack {

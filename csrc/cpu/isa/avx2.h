@@ -29,9 +29,7 @@ struct Avx2 {
   static inline __attribute__((always_inline)) F min(F a, F b) {  // b when either is NaN
     return (F)_mm256_min_ps((__m256)a, (__m256)b);
   }
-  static inline __attribute__((always_inline)) D min(D a, D b) {
-    return (D)_mm256_min_pd((__m256d)a, (__m256d)b);
-  }
+  static inline __attribute__((always_inline)) D min(D a, D b) { return (D)_mm256_min_pd((__m256d)a, (__m256d)b); }
 };
 
 }  // namespace fastrnn::cpu

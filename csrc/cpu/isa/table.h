@@ -8,7 +8,6 @@
 
 namespace fastrnn::cpu {
 
-
 template <class Isa, class S, bool is_tanh>
 static void activate(const S* in, S* out, int64_t n) {
   using L = Lanes<Isa, S>;
