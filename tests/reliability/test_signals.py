@@ -40,8 +40,8 @@ def test_ctrl_c_is_answered_within_100_ms(found: dict[str, Any], call: str) -> N
 
 
 def test_the_interrupted_calls_were_long(found: dict[str, Any]) -> None:
-    """Without the answer a call would have gone on for several times the 100 ms it may take."""
-    assert found["handled"]["took"] > 0.5
+    """Without the answer a call would have gone on for more than a second."""
+    assert found["handled"]["took"] > 1.0
 
 
 def test_no_memory_is_lost(found: dict[str, Any]) -> None:
