@@ -117,7 +117,7 @@ def _add_train(commands: Any) -> None:
     option("seed", _integer(0, 2**63 - 1), "of weights, dropout and window borders", metavar="N")
     budget = train.add_mutually_exclusive_group()
     budget.add_argument(
-        "--seconds", type=_positive, metavar="S", help="train for about this long (default 120)"
+        "--seconds", type=_positive, metavar="S", help="train for about this long (default 180)"
     )
     budget.add_argument("--epochs", type=_integer(1), metavar="N", help="train for N epochs")
     budget.add_argument("--steps", type=_integer(1), metavar="N", help="train for N steps")

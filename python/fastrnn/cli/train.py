@@ -183,7 +183,7 @@ def _report_data(run: Run) -> dict[str, float]:
 def _budget(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
     given = {k: getattr(arguments, k) for k in ("seconds", "epochs", "steps")}
     if not any(given.values()):
-        kept = run.checkpoint.extra["budget"] if run.checkpoint else {"seconds": 120.0}
+        kept = run.checkpoint.extra["budget"] if run.checkpoint else {"seconds": 180.0}
         given.update(kept)
     return {k: v for k, v in given.items() if v is not None}
 
