@@ -7,7 +7,7 @@
 //            x then h_prev, cut into columns of one register tile and padded with zeros.
 // Work split rows of d_x, (panel, tile) pairs of d_weights: outputs only, never terms of a sum.
 // Cost       both run on the register tile of cpu/tile.h at its full height.
-// Limits     weight sums are two-level: `block_terms` terms in a register, then blocks in order.
+// Limits     weight sums are two-level: `block_length` terms in a register, then blocks in order.
 #pragma once
 
 #include "products.h"
@@ -77,32 +77,25 @@ static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, co
   const int64_t panel_units = int64_t(width) * L::count, outputs = ceil_div(scan.I, panel_units);
   const int64_t columns = layout.panel_columns(), panels = layout.panels(scan.H);
   const int64_t depth = int64_t(layout.x_count()) * L::count;
-  // About 1 MB of d_pre rows stays in L2 while every panel of the weights passes over it.
-  const int64_t fitting = (int64_t(1) << 20) / (panels * columns * int64_t(sizeof(S)) * Isa::tile_rows);
-  const int64_t band = (fitting < 8 ? 8 : fitting) * Isa::tile_rows;
   const int64_t end = worker.end(list.rows);
-  for (int64_t first = worker.begin(list.rows); first < end; first += band) {
+  for (int64_t first = worker.begin(list.rows); first < end; first += output_rows) {
     if (!worker.proceed()) return false;
-    const int64_t last = first + band < end ? first + band : end;
+    const int64_t rows = end - first < output_rows ? end - first : output_rows;
     const auto start = list.at(first);
     for (int64_t output = 0; output < outputs; ++output) {
+      alignas(64) S sums[output_rows * panel_vectors * L::count];
+      output_sums_of_width<Isa, S>(width, rows, d_pre + first * columns + layout.x_first() * L::count, columns, panels,
+                                   depth, scan.panel_stride(), scan.weights.x + output * panels * depth * panel_units,
+                                   sums);
       auto cursor = start;
-      for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t n) {
-        alignas(64) S sums[Isa::tile_rows * panel_vectors * L::count];
-        const S* weights = scan.weights.x + output * panels * depth * panel_units;
-        const int64_t tile = (n - first) / Isa::tile_rows;
-        output_sums_of_width<Isa, S, Rows>(
-            width, d_pre + n * columns + layout.x_first() * L::count, columns, panels, depth, scan.panel_stride(),
-            weights, sums, weights + panels * depth * (panel_units + (tile < width ? tile : 0) * line<S>));
-        for (int r = 0; r < Rows; ++r, list.advance(cursor)) {
-          S* row = list.d_x(cursor);
-          for (int64_t k = output * panel_units; k < scan.I && k < (output + 1) * panel_units; k += L::count) {
-            typename L::V sum = L::load(sums + r * panel_units + (k - output * panel_units));
-            if (scan.d_x_adds) sum = L::load_first(row + k, scan.I - k) + sum;
-            L::store_first(row + k, sum, scan.I - k);
-          }
+      for (int64_t r = 0; r < rows; ++r, list.advance(cursor)) {
+        S* row = list.d_x(cursor);
+        for (int64_t k = output * panel_units; k < scan.I && k < (output + 1) * panel_units; k += L::count) {
+          typename L::V sum = L::load(sums + r * panel_units + (k - output * panel_units));
+          if (scan.d_x_adds) sum = L::load_first(row + k, scan.I - k) + sum;
+          L::store_first(row + k, sum, scan.I - k);
         }
-      });
+      }
     }
   }
   return true;
@@ -117,23 +110,31 @@ static bool weight_gradient(const BackwardScan<S>& scan, const Layout& layout, i
   const int64_t x_tiles = ceil_div(scan.I, height), h_tiles = ceil_div(scan.H, height);
   const int64_t tiles = x_tiles + h_tiles, pairs = layout.panels(scan.H) * tiles;
   const int64_t operand_stride = scan.operand_stride(height);
-  for (int64_t pair = worker.begin(pairs); pair < worker.end(pairs); ++pair) {
+  const int64_t block = block_length(rows);
+  for (int64_t pair = worker.begin(pairs), end = worker.end(pairs); pair < end;) {
     if (!worker.proceed()) return false;
-    const int64_t panel = pair / tiles, tile = pair % tiles;
+    const int64_t panel = pair / tiles, first = pair % tiles;
+    const int64_t last = tiles < first + (end - pair) ? tiles : first + (end - pair);
+    pair += last - first;
     const S* of_panel = d_pre + panel * scan.panel_stride();
-    const S* operand = scan.operands + tile * operand_stride;
     S* sums = scan.d_weights + panel * (scan.I + scan.H + 1) * columns;
-    if (tile < x_tiles) {
-      const int64_t k = tile * height;
-      operand_sums<Isa, S, W::x_first, W::x_count, W::vectors>(operand, rows, of_panel, sums + k * columns, scan.I - k);
-    } else {
-      const int64_t k = (tile - x_tiles) * height;
-      operand_sums<Isa, S, W::h_first, W::h_count, W::vectors>(operand, rows, of_panel, sums + (scan.I + k) * columns,
-                                                               scan.H - k);
+    // A block of d_pre stays in L1 while every tile of operands passes over it.
+    for (int64_t n = 0; n < rows; n += block) {
+      const int64_t depth = rows - n < block ? rows - n : block;
+      for (int64_t tile = first; tile < last; ++tile) {
+        const S* operand = scan.operands + tile * operand_stride + n * height;
+        if (tile < x_tiles) {
+          const int64_t k = tile * height;
+          operand_sums<Isa, S, W::x_first, W::x_count, W::vectors>(operand, depth, of_panel + n * columns,
+                                                                   sums + k * columns, scan.I - k, operand + operand_stride);
+        } else {
+          const int64_t k = (tile - x_tiles) * height;
+          operand_sums<Isa, S, W::h_first, W::h_count, W::vectors>(
+              operand, depth, of_panel + n * columns, sums + (scan.I + k) * columns, scan.H - k, operand + operand_stride);
+        }
+      }
     }
-    if (tile == tiles - 1) {
-      column_sums<Isa, S, W::vectors>(of_panel, rows, sums + (scan.I + scan.H) * columns);
-    }
+    if (last == tiles) column_sums<Isa, S, W::vectors>(of_panel, rows, sums + (scan.I + scan.H) * columns);
   }
   return true;
 }

@@ -4,7 +4,7 @@
 //            recurrent_sums  out = input + h W_hh       over the units
 //            output_sums     out = d_pre W              over the slots' columns
 //            operand_sums    out += operand^T d_pre     over the rows of a chunk
-//            each in blocks of block_terms: a block in registers, the total in L1
+//            each in blocks of block_length: a block in registers, the total in L1
 // Shapes     a tile is Rows rows of Panels weight panels; out is (Panels, Rows, columns) or rows of a
 //            larger array, by strides. Sums pass through L1 on their way to the cell: 1.5 KB a tile,
 //            a few cycles beside its hundreds, and the products need compiling once, not per cell.
@@ -52,28 +52,33 @@ FASTRNN_TILE void add_block(const V (&acc)[Panels][Rows][Vectors], TileView<cons
       }
 }
 
-// Terms that one register sums before it is added to the total in L1. A sum of K terms then errs like
-// sqrt(block) + sqrt(K / block) roundings instead of sqrt(K), for one addition in 32 FMAs.
-constexpr int64_t block_terms = 32;
+// Terms that one register sums before it is added to the total in L1. A sum of K terms in blocks of n errs
+// like sqrt(K n / 2 + K^2 / (2 n)) roundings instead of K / sqrt(2); adding a block costs about 50 cycles
+// beside its 12 n. A sixth of K keeps the error within 1.6 times that of 16 partial sums, which is what a
+// BLAS has (docs/numerics.md), at six additions a sum.
+constexpr int64_t least_block = 32, most_block = 128;
 
 // Blocks of one sum of K terms are nearly equal: 33 terms are 24 and 9, not 32 and one that gains nothing.
-FASTRNN_TILE int64_t block_length(int64_t K) {
-  const int64_t blocks = (K + block_terms - 1) / block_terms, even = blocks > 0 ? (K + blocks - 1) / blocks : 1;
+FASTRNN_TILE int64_t even_length(int64_t K, int64_t length) {
+  const int64_t blocks = (K + length - 1) / length, even = blocks > 0 ? (K + blocks - 1) / blocks : 1;
   return (even + 7) / 8 * 8;
+}
+FASTRNN_TILE int64_t block_length(int64_t K) {
+  const int64_t sixth = K / 6;
+  return even_length(K, sixth < least_block ? least_block : sixth < most_block ? sixth : most_block);
 }
 
 // Elements of one cache line.
 template <class S>
 constexpr int64_t line = 64 / int64_t(sizeof(S));
 
-// for_blocks(n, body): body(first, count) over blocks of [0, n); an empty sum is one empty block. The
-// body must be inlined (FASTRNN_INLINED_LAMBDA): as a call, its captures live in memory, and every store
+// for_blocks(n, length, body): body(first, count) over blocks of [0, n); an empty sum is one empty block.
+// The body must be inlined (FASTRNN_INLINED_LAMBDA): as a call, its captures live in memory, and every store
 // of a total would have to read them again.
 #define FASTRNN_INLINED_LAMBDA __attribute__((always_inline))
 
 template <class Body>
-FASTRNN_TILE void for_blocks(int64_t n, const Body& body) {
-  const int64_t length = block_length(n);
+FASTRNN_TILE void for_blocks(int64_t n, int64_t length, const Body& body) {
   int64_t first = 0;
   do {
     body(first, n - first < length ? n - first : length);
@@ -86,7 +91,7 @@ template <class Isa, class S, class W, int Panels, int Rows>
 static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int64_t I, const S* weights, const S* bias,
                                                  S* const (&out)[Rows], int64_t out_panel, const S* soon) {
   using L = Lanes<Isa, S>;
-  for_blocks(I, [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
+  for_blocks(I, block_length(I), [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
     typename L::V acc[Panels][Rows][W::vectors] = {};
     const S* a[Rows];
 #pragma GCC unroll 8
@@ -110,7 +115,7 @@ template <class Isa, class S, class W, int Panels, int Rows>
 static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_stride, int64_t H, const S* weights,
                                                      TileView<const S> input, TileView<S> out, const S* soon) {
   using L = Lanes<Isa, S>;
-  for_blocks(H, [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
+  for_blocks(H, block_length(H), [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
     typename L::V acc[Panels][Rows][W::vectors] = {};
     const S* a[Rows];
 #pragma GCC unroll 8
@@ -125,73 +130,91 @@ static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_strid
   });
 }
 
-// A row of d_pre lies in `panels` pieces of `depth` elements, a_stride apart. Narrow pieces share a
-// block, wide ones are cut.
+// One block of output_sums for one tile of rows: `pieces` runs of `depth` terms, a_stride apart.
 template <class Isa, class S, int Rows, int Width>
-static __attribute__((noinline)) void output_sums(const S* first_row, int64_t row_stride, int64_t panels, int64_t depth,
-                                                  int64_t a_stride, const S* weights, S* out, const S* soon) {
+static __attribute__((noinline)) void output_block(const S* first_row, int64_t row_stride, int64_t pieces,
+                                                   int64_t depth, int64_t a_stride, const S* weights, bool starts,
+                                                   S* out, const S* soon) {
   using L = Lanes<Isa, S>;
-  const int64_t together = depth >= block_terms ? 1 : block_terms / depth;
-  for (int64_t panel = 0; panel < panels; panel += together) {
-    const int64_t end = panel + together < panels ? panel + together : panels;
-    for_blocks(depth, [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
-      typename L::V acc[1][Rows][Width] = {};
-      for (int64_t p = panel; p < end; ++p) {
-        const S* a[Rows];
+  typename L::V acc[1][Rows][Width] = {};
+  for (int64_t p = 0; p < pieces; ++p) {
+    const S* a[Rows];
 #pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) a[r] = first_row + p * a_stride + r * row_stride + first;
-        multiply_add<Isa, S, 0, Width>(acc, a, count, weights + (p * depth + first) * Width * L::count, 0,
-                                       soon + (p * depth + first) * line<S>);
-      }
-      const bool starts = panel == 0 && first == 0;
+    for (int r = 0; r < Rows; ++r) a[r] = first_row + p * a_stride + r * row_stride;
+    multiply_add<Isa, S, 0, Width>(acc, a, depth, weights + p * depth * Width * L::count, 0, soon + p * depth * line<S>);
+  }
 #pragma GCC unroll 8
-      for (int r = 0; r < Rows; ++r)
+  for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
-        for (int v = 0; v < Width; ++v) {
-          S* total = out + (r * Width + v) * L::count;
-          L::store(total, starts ? acc[0][r][v] : L::load(total) + acc[0][r][v]);
-        }
-    });
+    for (int v = 0; v < Width; ++v) {
+      S* total = out + (r * Width + v) * L::count;
+      L::store(total, starts ? acc[0][r][v] : L::load(total) + acc[0][r][v]);
+    }
+}
+
+// Rows that output_sums takes at once: their totals share L1 with one block of weights.
+constexpr int64_t output_rows = 96;
+
+// out[n, :] = sum_k a[n, k] weights[k, :] for `rows` <= output_rows rows of d_pre and one panel of outputs. A row
+// lies in `panels` runs of `depth` elements, a_stride apart; narrow runs share a block, wide ones are cut. Every
+// tile of rows passes over a block of weights before the next block is touched: the block is read from L1, and
+// no level has to hold more than one block of both operands.
+template <class Isa, class S, int Width>
+static void output_sums(int64_t rows, const S* first_row, int64_t row_stride, int64_t panels, int64_t depth,
+                        int64_t a_stride, const S* weights, S* out) {
+  using L = Lanes<Isa, S>;
+  const int64_t block = block_length(panels * depth), together = depth >= block ? 1 : block / depth;
+  const int64_t length = even_length(depth, block);
+  for (int64_t panel = 0; panel < panels; panel += together) {
+    const int64_t pieces = panel + together < panels ? together : panels - panel;
+    for (int64_t first = 0; first < depth; first += length) {
+      const int64_t count = depth - first < length ? depth - first : length;
+      const int64_t terms = pieces * count;
+      const S* of_block = weights + (panel * depth + first) * Width * L::count;
+      const S* next = of_block + terms * Width * L::count;
+      for_row_tiles<Isa>(0, rows, [&]<int Rows>(int64_t n) {
+        const int64_t part = n / Isa::tile_rows;  // of the next block, which is four times a tile's lines
+        output_block<Isa, S, Rows, Width>(first_row + n * row_stride + panel * a_stride + first, row_stride, pieces,
+                                          count, a_stride, of_block, panel == 0 && first == 0,
+                                          out + n * Width * L::count, next + (part < Width ? part : 0) * terms * line<S>);
+      });
+    }
   }
 }
 
-template <class Isa, class S, int Rows>
-FASTRNN_TILE void output_sums_of_width(int width, const S* first_row, int64_t row_stride, int64_t panels, int64_t depth,
-                                       int64_t a_stride, const S* weights, S* out, const S* soon) {
+template <class Isa, class S>
+FASTRNN_TILE void output_sums_of_width(int width, int64_t rows, const S* first_row, int64_t row_stride, int64_t panels,
+                                       int64_t depth, int64_t a_stride, const S* weights, S* out) {
   switch (width) {
-    case 1: return output_sums<Isa, S, Rows, 1>(first_row, row_stride, panels, depth, a_stride, weights, out, soon);
-    case 2: return output_sums<Isa, S, Rows, 2>(first_row, row_stride, panels, depth, a_stride, weights, out, soon);
-    default: return output_sums<Isa, S, Rows, 4>(first_row, row_stride, panels, depth, a_stride, weights, out, soon);
+    case 1: return output_sums<Isa, S, 1>(rows, first_row, row_stride, panels, depth, a_stride, weights, out);
+    case 2: return output_sums<Isa, S, 2>(rows, first_row, row_stride, panels, depth, a_stride, weights, out);
+    default: return output_sums<Isa, S, 4>(rows, first_row, row_stride, panels, depth, a_stride, weights, out);
   }
 }
 
-// out[k, :] += sum_n operand[n, k] d_pre[n, :] for the tile_rows columns k of one operand tile, the
-// vectors [First, First + Count) of a panel; rows k >= valid are padding.
+// out[k, :] += sum_n operand[n, k] d_pre[n, :] over one block of rows n, for the tile_rows columns k of one
+// operand tile, the vectors [First, First + Count) of a panel; rows k >= valid are padding.
 template <class Isa, class S, int First, int Count, int Vectors>
 static __attribute__((noinline)) void operand_sums(const S* operand, int64_t rows, const S* d_pre, S* out,
-                                                   int64_t valid) {
+                                                   int64_t valid, const S* soon) {
   using L = Lanes<Isa, S>;
   constexpr int height = Isa::tile_rows;
-  // The totals have been away since the last chunk: call them back while the first block is summed.
+  // The totals have been away since the last block: call them back while this one is summed.
   for (int64_t k = 0; k < valid && k < height; ++k)
     for (int v = 0; v < Count * Isa::bytes; v += 64)
       __builtin_prefetch(reinterpret_cast<const char*>(out + (k * Vectors + First) * L::count) + v, 1, 3);
-  for (int64_t n = 0; n < rows; n += block_terms) {
-    const int64_t depth = rows - n < block_terms ? rows - n : block_terms;
-    typename L::V acc[1][height][Count] = {};
-    const S* a[height];
+  typename L::V acc[1][height][Count] = {};
+  const S* a[height];
 #pragma GCC unroll 8
-    for (int r = 0; r < height; ++r) a[r] = operand + n * height + r;
-    multiply_add<Isa, S, 0, Count, Vectors, height>(acc, a, depth, d_pre + (n * Vectors + First) * L::count, 0,
-                                                    operand + rows * height + n * line<S>);
+  for (int r = 0; r < height; ++r) a[r] = operand + r;
+  multiply_add<Isa, S, 0, Count, Vectors, height>(acc, a, rows, d_pre + First * L::count, 0, soon);
 #pragma GCC unroll 8
-    for (int r = 0; r < height; ++r) {
-      if (r >= valid) break;
+  for (int r = 0; r < height; ++r) {
+    if (r >= valid) break;
 #pragma GCC unroll 4
-      for (int v = 0; v < Count; ++v) {
-        S* sum = out + (r * Vectors + First + v) * L::count;
-        L::store(sum, L::load(sum) + acc[0][r][v]);
-      }
+    for (int v = 0; v < Count; ++v) {
+      S* sum = out + (r * Vectors + First + v) * L::count;
+      L::store(sum, L::load(sum) + acc[0][r][v]);
     }
   }
 }
@@ -199,8 +222,9 @@ static __attribute__((noinline)) void operand_sums(const S* operand, int64_t row
 template <class Isa, class S, int Vectors>
 static void column_sums(const S* d_pre, int64_t rows, S* out) {
   using L = Lanes<Isa, S>;
-  for (int64_t n = 0; n < rows; n += block_terms) {
-    const int64_t last = n + block_terms < rows ? n + block_terms : rows;
+  const int64_t block = block_length(rows);
+  for (int64_t n = 0; n < rows; n += block) {
+    const int64_t last = n + block < rows ? n + block : rows;
     typename L::V acc[Vectors] = {};
     for (int64_t i = n; i < last; ++i)
 #pragma GCC unroll 4

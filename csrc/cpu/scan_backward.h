@@ -9,7 +9,7 @@
 // Work split as forward: a thread owns rows (meets once per chunk) or output units (once per step);
 //            d_x is split by rows, d_weights by panels. No sum is ever split between threads.
 // Cost       2*2*slots*H*(I+H) flops per row of a step, in three products of equal shape.
-// Limits     a weight gradient is a two-level sum: at most `block_terms` terms in a register, then
+// Limits     a weight gradient is a two-level sum: at most `block_length` terms in a register, then
 //            blocks in order. Its rounding error grows like the root of the row count, not the
 //            count, and depends on the problem alone, never on the threads.
 #pragma once
@@ -68,25 +68,20 @@ struct BackwardKernel {
     return chunk.d_pre + (scan.rows.offset[step] - chunk.base + b) * layout.panel_columns();
   }
 
-  template <int Rows>
-  inline __attribute__((always_inline)) void step_tile(Product product, const Chunk& chunk, const Chunk& later,
-                                                       int64_t step, int64_t b, int64_t output) const {
-    alignas(64) S sums[Isa::tile_rows * panel_vectors * L::count];
+  // Rows [b, b + rows) of one output panel, at most output_rows.
+  void step_rows(Product product, const Chunk& chunk, const Chunk& later, int64_t step, int64_t b, int64_t rows,
+                 int64_t output) const {
+    alignas(64) S sums[output_rows * panel_vectors * L::count];
     const int width = scan.weights.h_width;
     if (product == Product::none) {
-      for (int64_t i = 0; i < Rows * width; ++i) L::store(sums + i * L::count, V{});
+      for (int64_t i = 0; i < rows * width; ++i) L::store(sums + i * L::count, V{});
     } else {
       const int64_t panels = layout.panels(scan.H), depth = layout.h_count() * L::count;
-      const int64_t size = panels * depth * width * L::count;
-      const S* weights = scan.weights.h + output * size;
-      // As in the forward scan: this tile's part of the next output panel's weights, into L2.
-      const int64_t part = (b - row_begin) / Isa::tile_rows * panels * depth * line<S>;
-      const S* soon = ((step & 1) != 0 ? weights - size : weights + size) + (part < size ? part : 0);
-      output_sums_of_width<Isa, S, Rows>(width, d_pre_row(later, step + 1, b) + layout.h_first() * L::count,
-                                         layout.panel_columns(), panels, depth, scan.panel_stride(), weights, sums,
-                                         soon);
+      const S* weights = scan.weights.h + output * panels * depth * width * L::count;
+      output_sums_of_width<Isa, S>(width, rows, d_pre_row(later, step + 1, b) + layout.h_first() * L::count,
+                                   layout.panel_columns(), panels, depth, scan.panel_stride(), weights, sums);
     }
-    apply_cell(product, chunk, step, b, Rows, output, sums);
+    apply_cell(product, chunk, step, b, rows, output, sums);
   }
 
   // The cell on the sums d_pre_{s+1} W_hh of `rows` rows of one output panel.
@@ -139,8 +134,8 @@ struct BackwardKernel {
     if (first >= last) return;
     for (int64_t i = width_begin; i < width_end; ++i) {
       const int64_t output = (step & 1) != 0 ? width_end - 1 - (i - width_begin) : i;
-      for_row_tiles<Isa>(first, last,
-                         [&]<int Rows>(int64_t b) { step_tile<Rows>(product, chunk, later, step, b, output); });
+      for (int64_t b = first; b < last; b += output_rows)
+        step_rows(product, chunk, later, step, b, last - b < output_rows ? last - b : output_rows, output);
     }
   }
 
