@@ -221,15 +221,17 @@ bool fit_steps(const StepArray& array, bool block, int64_t streams, int64_t widt
   const bool has_row = array.axes == outer + 2;
   if (!has_row && !(array.axes == outer + 1 && streams == 1)) return false;
   const int64_t last = array.axes - 1;
-  if (array.shape[last] != width || (width > 1 && array.strides[last] != element)) return false;
-  if (has_row && array.shape[outer] != streams) return false;
+  if (array.shape[last] != width || (has_row && array.shape[outer] != streams)) return false;
+  *T = block ? array.shape[0] : 1;
+  *sequence = {array.data, 0, 0};
+  if (*T == 0) return true;  // no element: no stride matters
+  if (width > 1 && array.strides[last] != element) return false;
   // An axis of length 1 may claim any stride.
   const int64_t step = block && array.shape[0] > 1 ? array.strides[0] : 0;
   const int64_t row = streams > 1 ? array.strides[outer] : 0;
-  if (step % element != 0 || row % element != 0) return false;
-  *T = block ? array.shape[0] : 1;
-  *sequence = {array.data, step / element, row / element};
-  return true;
+  sequence->step = step / element;
+  sequence->row = row / element;
+  return step % element == 0 && row % element == 0;
 }
 
 }  // namespace fastrnn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from . import _core
@@ -35,16 +34,16 @@ class Stepper(_core.Stepper):
     Notes
     -----
     The stepper shares the module's packed weights, those of its construction. Later changes of the
-    parameters are not seen until `refresh`: looking for them at every step would take longer than the
-    step (the module itself does look at every call).
+    parameters are not seen until `refresh`: looking for them at every step would take longer than
+    the step (the module itself does look at every call).
 
     A stepper is used by one thread at a time (another one gets a RuntimeError); steppers of one
-    module may run in as many threads as there are. A call runs on the thread that makes it. It gives
-    up the GIL if it has 2 million floating-point operations to do, about 20 microseconds;
-    for less, waiting to get it back would cost more than others could do meanwhile.
+    module may run in as many threads as there are. A call runs on the thread that makes it. It
+    gives up the GIL if it has 2 million floating-point operations to do, which takes 10 to 50
+    microseconds; for less, waiting to get it back would cost more than others could do meanwhile.
 
-    With ``out``, and x an aligned NumPy array of the module's dtype whose last axis is contiguous, a
-    call allocates nothing. Any other x is copied first; so is an x that shares memory with out.
+    With ``out``, and x an aligned NumPy array of the module's dtype whose last axis is contiguous,
+    a call allocates nothing. Any other x is copied first; so is an x that shares memory with out.
 
     Examples
     --------
@@ -92,8 +91,8 @@ class Stepper(_core.Stepper):
     def state(self) -> State:
         """The state of every layer and stream: h (L, S, H), for LSTM the tuple (h, c).
 
-        Reading gives copies; arrays that are assigned are copied. It has the form of the states that
-        the module takes and returns.
+        Reading gives copies; arrays that are assigned are copied. It has the form of the states
+        that the module takes and returns.
         """
         found = [self._get_state(which) for which in range(self._problem.states)]
         return found[0] if len(found) == 1 else tuple(found)

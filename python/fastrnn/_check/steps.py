@@ -18,8 +18,8 @@ def unidirectional(call: str, problem: Problem) -> None:
     """Raise ValueError if the module needs the end of a sequence before its beginning."""
     if problem.bidirectional:
         raise ValueError(
-            f"{call}: module has bidirectional=True, expected one direction, because the reverse one "
-            f"starts at the end of the sequence; call the module itself on whole sequences"
+            f"{call}: module has bidirectional=True, expected one direction, because the reverse "
+            f"one starts at the end of the sequence; call the module itself on whole sequences"
         )
 
 
@@ -50,8 +50,8 @@ def block(
         )
     if out.dtype != problem.dtype:
         raise TypeError(
-            f"{call}: out has dtype {out.dtype}, expected {problem.dtype}, the dtype of the module; "
-            f"write np.empty({(*outer, problem.hidden_size)}, np.{problem.dtype})"
+            f"{call}: out has dtype {out.dtype}, expected {problem.dtype}, the dtype of the "
+            f"module; write np.empty({(*outer, problem.hidden_size)}, np.{problem.dtype})"
         )
     letters = _letters(is_block, len(outer) > int(is_block), "H")
     advice = "out has the axes of x"
@@ -68,9 +68,7 @@ def block(
     return found, out
 
 
-def _outer(
-    call: str, problem: Problem, streams: int, is_block: bool, x: Array
-) -> tuple[int, ...]:
+def _outer(call: str, problem: Problem, streams: int, is_block: bool, x: Array) -> tuple[int, ...]:
     """The axes of x before the last, or the sentence that says why it does not fit."""
     axes = int(is_block) + 2
     forms = _letters(is_block, True, "I")
@@ -136,8 +134,9 @@ def mask(call: str, streams: int, value: Any) -> Array | None:
         ) from error
     if found.dtype != np.bool_:
         raise TypeError(
-            f"{call}: mask is {describe(value)} of dtype {found.dtype}, expected (S,) = ({streams},) "
-            f"bools; for numbers of streams write np.isin(np.arange({streams}), numbers)"
+            f"{call}: mask is {describe(value)} of dtype {found.dtype}, expected (S,) = "
+            f"({streams},) bools; for numbers of streams write "
+            f"np.isin(np.arange({streams}), numbers)"
         )
     shape(call, "mask", found.shape, "(S,)", (streams,), "one bool for every stream")
     return np.ascontiguousarray(found)
