@@ -1,15 +1,13 @@
 // Arrays in, arrays out; the GIL is released while the engine runs. No logic.
+#include "bindings.h"
+
 #include <pybind11/numpy.h>
-#include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include "cpu/dispatch.h"
 #include "cpu/threads.h"
-#include "entry.h"
 #include "rnn/memory.h"
 #include "rnn/philox.h"
-
-namespace py = pybind11;
 
 namespace {
 
@@ -57,43 +55,6 @@ py::array empty(DType dtype, const std::vector<int64_t>& shape) {
   const py::capsule owner(buffer.release(), [](void* held) { delete static_cast<Buffer*>(held); });
   return py::array(type, shape, data, owner);
 }
-
-// The handler of a signal runs on the interpreter's main thread alone; other threads do not ask.
-struct SignalWatch {
-  int main_thread = -1;  // not known yet
-
-  static bool poll(void* context) {
-    auto& watch = *static_cast<SignalWatch*>(context);
-    if (watch.main_thread == 0) return false;
-    const py::gil_scoped_acquire gil;
-    if (watch.main_thread < 0) {
-      const auto threading = py::module_::import("threading");
-      const auto main = threading.attr("main_thread")().attr("ident").cast<unsigned long>();
-      watch.main_thread = main == PyThread_get_thread_ident() ? 1 : 0;
-    }
-    return watch.main_thread == 1 && PyErr_CheckSignals() != 0;
-  }
-};
-
-template <class Body>
-void without_gil(const Body& body) {
-  SignalWatch watch;
-  bool interrupted = false;
-  {
-    const py::gil_scoped_release release;
-    try {
-      body(Interrupt{SignalWatch::poll, &watch});
-    } catch (const Interrupted&) {
-      interrupted = true;
-    }
-  }
-  if (interrupted) throw py::error_already_set();
-}
-
-struct PyPacked {
-  std::shared_ptr<const PackedStack> packed;
-  const Stack& stack() const { return packed->stack; }
-};
 
 struct PyTape {
   std::shared_ptr<const Tape> tape;
@@ -236,6 +197,8 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
       .def_property_readonly("bias", [](const PyPacked& p) { return p.stack().bias; })
       .def_property_readonly("nbytes", [](const PyPacked& p) { return p.packed->bytes(); });
   py::class_<PyTape>(module, "Tape").def_property_readonly("nbytes", [](const PyTape& t) { return t.tape->bytes(); });
+
+  bind_stepper(module);
 
   using namespace py::literals;
   module.def("pack", &pack_stack, "cell"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,

@@ -200,4 +200,38 @@ void backward(const Tape& tape, const BackwardCall& call, Interrupt interrupt) {
   cpu_backend().backward(tape, args, interrupt);
 }
 
+std::unique_ptr<Stepper> stepper(std::shared_ptr<const PackedStack> packed, int64_t streams) {
+  if (packed->stack.D != 1)
+    refuse("stepper", "packed", std::to_string(packed->stack.D) + " directions",
+           "1: a reverse direction starts at the end of the sequence");
+  if (streams < 1) refuse("stepper", "streams", "value " + std::to_string(streams), "at least 1");
+  return cpu_backend().stepper(std::move(packed), streams);
+}
+
+void set_packed(Stepper& stepper, std::shared_ptr<const PackedStack> packed) {
+  const Stack &was = stepper.packed().stack, &is = packed->stack;
+  if (is.cell != was.cell || is.dtype != was.dtype || is.I != was.I || is.H != was.H || is.L != was.L || is.D != was.D)
+    refuse("set_packed", "packed", "another cell, dtype or size", "the stack that the stepper was made for");
+  stepper.set_packed(std::move(packed));
+}
+
+bool fit_steps(const StepArray& array, bool block, int64_t streams, int64_t width, DType dtype, int64_t* T,
+               Sequence* sequence) {
+  const int64_t outer = block ? 1 : 0, element = size_of(dtype);
+  const bool has_row = array.axes == outer + 2;
+  if (!has_row && !(array.axes == outer + 1 && streams == 1)) return false;
+  const int64_t last = array.axes - 1;
+  if (array.shape[last] != width || (has_row && array.shape[outer] != streams)) return false;
+  *T = block ? array.shape[0] : 1;
+  *sequence = {array.data, 0, 0};
+  if (*T == 0) return true;  // no element: no stride matters
+  if (width > 1 && array.strides[last] != element) return false;
+  // An axis of length 1 may claim any stride.
+  const int64_t step = block && array.shape[0] > 1 ? array.strides[0] : 0;
+  const int64_t row = streams > 1 ? array.strides[outer] : 0;
+  sequence->step = step / element;
+  sequence->row = row / element;
+  return step % element == 0 && row % element == 0;
+}
+
 }  // namespace fastrnn

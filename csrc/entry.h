@@ -50,6 +50,22 @@ struct BackwardCall {
 };
 void backward(const Tape& tape, const BackwardCall& call, Interrupt interrupt);
 
+// Of a stack of one direction.
+std::unique_ptr<Stepper> stepper(std::shared_ptr<const PackedStack> packed, int64_t streams);
+// Other weights for a stepper: of the same stack, or std::invalid_argument.
+void set_packed(Stepper& stepper, std::shared_ptr<const PackedStack> packed);
+
+// An array of a step, described without taking memory. Strides count bytes.
+struct StepArray {
+  void* data;
+  int64_t axes;
+  const int64_t *shape, *strides;
+};
+// How a stepper's x or y fits: one step (S, width) or, as a block, T of them (T, S, width), either without the
+// axis S if S is 1. Any strides but the last axis's. False if the array does not fit.
+bool fit_steps(const StepArray& array, bool block, int64_t streams, int64_t width, DType dtype, int64_t* T,
+               Sequence* sequence);
+
 // The shape of parameter `index` in torch's order.
 std::vector<int64_t> parameter_shape(const Stack& stack, int index);
 int parameter_count(const Stack& stack);

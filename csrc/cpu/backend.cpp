@@ -2,6 +2,7 @@
 #include <stdexcept>
 
 #include "dispatch.h"
+#include "stepper.h"
 #include "tape.h"
 
 namespace fastrnn {
@@ -75,6 +76,11 @@ class CpuBackend : public Backend {
     } else {
       run_backward(static_cast<const CpuTape<double>&>(tape), args, interrupt);
     }
+  }
+  std::unique_ptr<fastrnn::Stepper> stepper(std::shared_ptr<const PackedStack> packed, int64_t streams) override {
+    if (packed->stack.dtype == DType::float32)
+      return std::make_unique<CpuStepper<float>>(std::static_pointer_cast<const Weights<float>>(packed), streams);
+    return std::make_unique<CpuStepper<double>>(std::static_pointer_cast<const Weights<double>>(packed), streams);
   }
   Facts plan(const Stack& stack, int64_t T, int64_t B, bool training) override {
     return stack.dtype == DType::float32 ? plan_as<float>(stack, T, B, training)

@@ -69,9 +69,11 @@ struct ForwardScan {
   Partition partition;
   int64_t chunk_steps;        // > 0: the input product runs ahead over this many steps
   S* chunk;                   // (chunk_steps * B, keep_stride) its results, inference only
+  int64_t sweep;              // step 0 visits panels downward if odd: a stepper goes on where it turned
 
   FASTRNN_INLINE int64_t state_stride() const { return layout.state_stride(H); }
   FASTRNN_INLINE int64_t keep_stride() const { return layout.keep_stride(H); }
+  FASTRNN_INLINE bool downward(int64_t step) const { return ((step + sweep) & 1) != 0; }
 
   // Rows of one state before and after a step.
   FASTRNN_INLINE S* next(int state, int64_t step) const {

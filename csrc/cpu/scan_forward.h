@@ -48,10 +48,10 @@ struct ForwardKernel {
   }
 
   // The part of the next panel's weights that the tile of rows at b fetches into L2: a line per k,
-  // so the first tiles of a panel bring the next one whole. Odd steps walk downward.
+  // so the first tiles of a panel bring the next one whole.
   const S* soon(const S* weights, int64_t depth, int count, int64_t step, int64_t b) const {
     const int64_t panel = depth * count * L::count, part = (b - share.row_begin) / Isa::tile_rows * depth * line<S>;
-    return ((step & 1) != 0 ? weights - panel : weights + panel) + (part < panel ? part : 0);
+    return (scan.downward(step) ? weights - panel : weights + panel) + (part < panel ? part : 0);
   }
 
   // One step of one tile. `pre` null: the input product joins here.
@@ -152,7 +152,7 @@ struct ForwardKernel {
       for (int64_t step = first; step < last; ++step) {
         const int64_t end = rows.active[step] < share.row_end ? rows.active[step] : share.row_end;
         const S* pre = runs_ahead ? ahead(step, first) : nullptr;
-        for_tiles(share.row_begin, end, (step & 1) != 0, [&]<int Panels, int Rows>(int64_t b, int64_t panel) {
+        for_tiles(share.row_begin, end, scan.downward(step), [&]<int Panels, int Rows>(int64_t b, int64_t panel) {
           step_tile<Panels, Rows, Training>(step, b, panel, pre);
         });
         if (!(meets ? worker.wait() : worker.proceed())) return;

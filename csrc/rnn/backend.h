@@ -29,6 +29,24 @@ class Tape {
   virtual const ForwardArgs& args() const = 0;
 };
 
+// Streaming inference: the states of S streams through a stack of one direction, and all the memory that
+// its steps need. One thread at a time.
+class Stepper {
+ public:
+  virtual ~Stepper() = default;
+  virtual int64_t streams() const = 0;
+  virtual const PackedStack& packed() const = 0;
+  // Takes other weights of the same stack; the states stay.
+  virtual void set_packed(std::shared_ptr<const PackedStack>) = 0;
+
+  // T steps over x (T, S, I) into y (T, S, H), which must not share memory. Allocates nothing and opens no
+  // parallel region. Throws Interrupted between two steps: the states are then those after the first one.
+  virtual void run(int64_t T, const Sequence& x, const Sequence& y, Interrupt) = 0;
+  // state 0 is h, 1 is c: (L, S, H), C-contiguous. Null is zeros; mask (S,) chooses streams, null is all.
+  virtual void get_state(int state, void* out) const = 0;
+  virtual void set_state(int state, const void* values, const bool* mask) = 0;
+};
+
 using Facts = std::vector<std::pair<std::string, std::string>>;
 
 struct Backend {
@@ -41,6 +59,8 @@ struct Backend {
   // The tape is null in inference. Throws Interrupted when `interrupt` stopped the call.
   virtual std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack>, const ForwardArgs&, Interrupt) = 0;
   virtual void backward(const Tape&, const BackwardArgs&, Interrupt) = 0;
+  // For a stack of one direction.
+  virtual std::unique_ptr<Stepper> stepper(std::shared_ptr<const PackedStack>, int64_t streams) = 0;
   virtual Facts plan(const Stack&, int64_t T, int64_t B, bool training) = 0;
 };
 

@@ -25,6 +25,7 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "Stepper",
     "__version__",
     "explain",
     "functional",
@@ -45,6 +46,7 @@ try:
     from .cells import GRUCell, LSTMCell, RNNCell
     from .config import explain, get_num_threads, info, set_num_threads
     from .layers import GRU, LSTM, RNN
+    from .stepper import Stepper
 except ImportError as error:
     _broken = error
 

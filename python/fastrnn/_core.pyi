@@ -38,6 +38,23 @@ class Tape:
     @property
     def nbytes(self) -> int: ...
 
+class Stepper:
+    """The states of S streams, and the memory of their steps; `fastrnn.Stepper` derives from it.
+
+    Arrays that the kernels do not read as they are go through `_fit` of the subclass.
+    """
+
+    def _create(self, packed: Packed, streams: int) -> None: ...
+    def step(self, x: _Array, out: _Array | None = None) -> _Array:
+        """One step: x (S, I) to y (S, H); without S where S is 1."""
+
+    def process(self, x: _Array, out: _Array | None = None) -> _Array:
+        """T steps: x (T, S, I) to y (T, S, H); without S where S is 1."""
+
+    def _set_packed(self, packed: Packed) -> None: ...
+    def _get_state(self, which: int) -> _Array: ...
+    def _set_state(self, which: int, values: _Array | None, mask: _Array | None = None) -> None: ...
+
 def pack(
     cell: str,
     params: list[_Array],

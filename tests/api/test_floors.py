@@ -28,12 +28,13 @@ BELOW = {
     "cuda": {"cells", "rnn"},
     "entry": {"cells", "rnn", "cpu", "cuda"},
     "bindings": {"cells", "rnn", "cpu", "cuda", "entry"},
+    "bindings_stepper": {"cells", "rnn", "cpu", "cuda", "entry", "bindings"},
 }
 
 # which parts of the package a part may import when it is itself imported
 FACE = {"_core", "_check", "_form", "_problem", "_scan", "_parameters"}
 LAYERS = FACE | {"_recurrent"}
-PUBLIC = {"__init__", "layers", "cells", "config", "functional"}
+PUBLIC = {"__init__", "layers", "cells", "config", "functional", "stepper"}
 ABOVE_CORE = {
     "reference": set(),
     "_form": set(),
@@ -45,6 +46,7 @@ ABOVE_CORE = {
     "_recurrent": FACE,
     "layers": LAYERS,
     "cells": FACE,
+    "stepper": LAYERS,
     "config": LAYERS | {"cells", "layers"},
     "training": PUBLIC,
     "cli": PUBLIC | {"training", "reference"},

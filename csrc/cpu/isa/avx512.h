@@ -10,7 +10,7 @@ struct Avx512 {
   static constexpr int bytes = 64;
   static constexpr bool has_fma = true;
   static constexpr int tile_rows = 6;     // 6 x 4 accumulators, 4 weights, the rest broadcasts
-  static constexpr int single_panels = 4;  // one row: 16 chains hide 4 cycles x 2 ports twice over
+  static constexpr int single_panels = 2;  // one row: 8 chains hide 4 cycles x 2 ports
 
   template <class S>
   struct Vec {

@@ -1,0 +1,464 @@
+"""Streaming against the reference and the layer: the same bits however the steps are cut."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import signal
+import threading
+import time
+import tracemalloc
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import DTYPES, Case, run_reference, solve
+from engine import assert_same_bits
+from modules import LAYERS, has_c, normal, random_state, state_arrays
+from tolerances import (
+    FEWEST_THROWS,
+    INDEPENDENT,
+    TYPICAL_RATIO,
+    Float32Errors,
+    float64_miss,
+)
+
+import fastrnn
+
+CELLS = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN tanh", "rnn_relu": "RNN relu"}
+# (I, H, L, S): below, at and above a vector, a panel and a tile; input products joined and ahead
+SIZES = [
+    (1, 1, 1, 1),
+    (5, 7, 1, 3),
+    (3, 16, 2, 1),
+    (16, 17, 3, 2),
+    (33, 15, 1, 6),
+    (64, 65, 4, 17),
+    (20, 130, 2, 1),
+    (40, 64, 1, 1),
+]
+T = 150  # longer than a block of `process`, so that blocks meet
+CUTS = [(), (1,) * 5, (0, T), (7, 60), (130, 1, 3), (1, 128, 1, 0, 2)]
+every_layer = pytest.mark.parametrize("name", LAYERS)
+every_dtype = pytest.mark.parametrize("dtype", DTYPES)
+every_size = pytest.mark.parametrize("size", SIZES, ids=str)
+
+
+def stream(stepper: fastrnn.Stepper, x: np.ndarray, cuts: tuple[int, ...]) -> np.ndarray:
+    """x in pieces of these lengths, through `step` and `process` in turn; the rest in one block."""
+    done = 0
+    parts = []
+    for number, length in enumerate(cuts):
+        piece = x[done : done + length]
+        done += length
+        if number % 2:
+            parts.append(stepper.process(piece))
+        else:
+            parts += [stepper.step(x_t)[None] for x_t in piece]
+    return np.concatenate([*parts, stepper.process(x[done:])])
+
+
+def assert_same_state(got: Any, expected: Any, context: object) -> None:
+    assert isinstance(got, tuple) == isinstance(expected, tuple), context
+    for name, a, b in zip("hc", state_arrays(got), state_arrays(expected), strict=False):
+        assert_same_bits(name, a, b, context)
+
+
+def results(case: Case, throw: int) -> tuple[dict[str, np.ndarray], ...]:
+    """One draw of a case: the stepper's outputs, the truth, the NumPy loop in the same dtype."""
+    problem, exact = solve(case, throw=throw)
+    module = LAYERS[CELLS[case.cell]](
+        case.I, case.H, num_layers=case.L, bias=case.bias, dtype=case.dtype
+    )
+    module.load_state_dict(dict(zip(case.param_names, problem.params, strict=True)))
+    stepper = fastrnn.Stepper(module, case.B)
+    stepper.state = (problem.h_0, problem.c_0) if case.has_c else problem.h_0
+    got = {"y": stream(stepper, problem.x, (3, 4))}
+    got |= {f"{n}_n": a for n, a in zip("hc", state_arrays(stepper.state), strict=False)}
+    return got, exact, run_reference(problem, case.dtype)
+
+
+@every_dtype
+@pytest.mark.parametrize("cell", CELLS)
+def test_against_the_reference(cell: str, dtype: str) -> None:
+    ratios = []
+    for number, (I, H, L, S) in enumerate(SIZES):
+        case = Case(cell, 11, S, I, H, L, dtype=dtype, bias=number % 3 != 1)
+        throws = max(FEWEST_THROWS, INDEPENDENT // (L * S * H)) if dtype == "float32" else 1
+        errors: dict[str, Float32Errors] = {}
+        for throw in range(throws):
+            got, exact, loop = results(case, throw)
+            for name, found in got.items():
+                if dtype == "float64":
+                    assert float64_miss(found, exact[name]) is None, (name, case)
+                else:
+                    errors.setdefault(name, Float32Errors()).add(found, loop[name], exact[name])
+        for name, pooled in errors.items():
+            assert pooled.miss() is None, (name, case)
+            ratio = pooled.ratio()
+            ratios += [] if ratio is None else [ratio]
+    assert (dtype == "float32") == bool(ratios)
+    if ratios:
+        assert float(np.exp(np.log(ratios).mean())) <= TYPICAL_RATIO
+
+
+@every_size
+@every_dtype
+@every_layer
+def test_the_bits_of_the_layer(name: str, dtype: str, size: tuple[int, ...]) -> None:
+    """Whole, step by step, in blocks, in pieces of both; with an initial state and without."""
+    I, H, L, S = size
+    module = LAYERS[name](I, H, num_layers=L, bias=S != 3, dtype=dtype, rng=0)
+    x = normal((T, S, I), dtype)
+    stepper = fastrnn.Stepper(module, streams=S)
+    for state in (None, random_state(module, S)):
+        expected, final = module(x, state)
+        for cuts in CUTS:
+            stepper.reset(state=state)
+            assert_same_bits("y", stream(stepper, x, cuts), expected, (size, cuts))
+            assert_same_state(stepper.state, final, (size, cuts))
+            if has_c(module):
+                assert len(stepper.state) == 2
+
+
+@every_layer
+def test_one_stream_needs_no_axis(name: str) -> None:
+    module = LAYERS[name](5, 9, num_layers=2, batch_first=True, dropout=0.5, rng=0)
+    x = normal((20, 5))
+    expected, _ = module(x)
+    stepper = fastrnn.Stepper(module)
+    assert stepper.step(x[0]).shape == (9,)
+    assert stepper.step(x[1:2]).shape == (1, 9)
+    assert stepper.process(x[2:4, None]).shape == (2, 1, 9)
+    assert_same_bits("y", stepper.process(x[4:]), expected[4:], name)
+
+
+@every_dtype
+@every_layer
+def test_arrays_of_any_layout(name: str, dtype: str) -> None:
+    """Views, gaps, other byte order, misaligned, overlapping: the same bits."""
+    S, I = 3, 6
+    module = LAYERS[name](I, I, dtype=dtype, rng=0)
+    x = normal((12, S, I), dtype)
+    expected, _ = module(x)
+    misaligned = np.zeros(x.nbytes + 1, np.uint8)[1:].view(dtype).reshape(x.shape)
+    misaligned[...] = x
+    forms = {
+        "stream first": np.ascontiguousarray(x.swapaxes(0, 1)).swapaxes(0, 1),
+        "backwards": np.ascontiguousarray(x[::-1])[::-1],
+        "gaps": np.repeat(x, 2, axis=2)[..., ::2],
+        "Fortran": np.asfortranarray(x),
+        "swapped": x.astype(x.dtype.newbyteorder()),
+        "misaligned": misaligned,
+        "subclass": x.view(np.recarray),
+        "named dtype": x.view(np.dtype(dtype, metadata={"unit": "m"})),
+    }
+    stepper = fastrnn.Stepper(module, S)
+    for form, array in forms.items():
+        stepper.reset()
+        whole = stepper.process(array)
+        assert_same_bits("process", whole, expected, form)
+        stepper.reset()
+        steps = np.stack([stepper.step(x_t) for x_t in array])
+        assert_same_bits("step", steps, expected, form)
+
+    buffer = np.zeros((13, S, 2 * I), dtype)
+    for into in (buffer[1:, :, :I], buffer[:12, :, I:][::-1], np.empty_like(expected)):
+        stepper.reset()
+        assert stepper.process(x, into) is into
+        assert_same_bits("out", into, expected, into.strides)
+    for shift in (0, 1):  # out over the inputs, in place and one step on
+        both = np.zeros((13, S, I), dtype)
+        both[:12] = x
+        stepper.reset()
+        stepper.process(both[:12], out=both[shift : 12 + shift])
+        assert_same_bits("overlap", both[shift : 12 + shift], expected, shift)
+    x_t = x[0].copy()
+    stepper.reset()
+    stepper.step(x_t, out=x_t)
+    assert_same_bits("step in place", x_t, expected[0], name)
+
+
+@every_dtype
+@every_layer
+def test_states_are_copies(name: str, dtype: str) -> None:
+    module = LAYERS[name](4, 18, num_layers=2, dtype=dtype, rng=0)
+    stepper, other = (fastrnn.Stepper(module, 5) for _ in range(2))
+    x = normal((9, 5, 4), dtype)
+    stepper.process(x[:4])
+    saved = stepper.state
+    kept = copy.deepcopy(saved)
+    expected = stepper.process(x[4:])
+    assert_same_state(saved, kept, "a state that was read does not follow")
+    other.state = saved
+    for array in state_arrays(saved):
+        array[...] = np.nan
+    assert_same_state(other.state, kept, "a state that was set does not follow")
+    assert_same_bits("y", other.process(x[4:]), expected, name)
+    assert_same_state(other.state, stepper.state, name)
+
+
+@every_layer
+def test_reset_of_chosen_streams(name: str) -> None:
+    module = LAYERS[name](4, 18, num_layers=2, rng=0)
+    S = 5
+    stepper = fastrnn.Stepper(module, S)
+    mask = np.array([True, False, False, True, False])
+    state = random_state(module, S)
+    for odd in (0, 1):  # the slot of h differs
+        stepper.process(normal((4 + odd, S, 4)))
+        for given in (state, None):
+            before = state_arrays(stepper.state)
+            stepper.reset(mask, given)
+            for which, after in enumerate(state_arrays(stepper.state)):
+                start = np.zeros_like(after) if given is None else state_arrays(given)[which]
+                assert_same_bits("reset", after[:, mask], start[:, mask], (name, which))
+                assert_same_bits("kept", after[:, ~mask], before[which][:, ~mask], (name, which))
+    stepper.reset([False] * S, state)
+    stepper.reset()
+    assert not any(array.any() for array in state_arrays(stepper.state))
+
+
+@every_layer
+def test_weights_are_those_of_construction_until_refreshed(name: str) -> None:
+    module = LAYERS[name](4, 18, rng=0)
+    x = normal((6, 2, 4))
+    expected, middle = module(x)
+    stepper = fastrnn.Stepper(module, 2)
+    module.weight_hh_l0 *= 0.5
+    module.bias_ih_l0 += 1
+    assert_same_bits("y", stepper.process(x), expected, name)
+    stepper.refresh()
+    assert_same_state(stepper.state, middle, "refresh keeps the states")
+    expected, final = module(x, middle)
+    assert_same_bits("y", stepper.process(x), expected, name)
+    assert_same_state(stepper.state, final, name)
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize("S", [1, 4])
+@every_layer
+def test_a_step_with_out_allocates_nothing(name: str, S: int) -> None:
+    stepper = fastrnn.Stepper(LAYERS[name](8, 16, num_layers=2, rng=0), S)
+    inputs = [normal((S, 8), key=k) for k in range(50)]
+    block, blocks = normal((200, S, 8)), np.empty((200, S, 16), np.float32)
+    out = np.empty((S, 16), np.float32)
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            for x in inputs:
+                stepper.step(x, out)
+            stepper.process(block, out=blocks)
+
+    steps(2)
+    tracemalloc.reset_peak()
+    before, _ = tracemalloc.get_traced_memory()
+    steps(200)  # 10,000 steps
+    after, peak = tracemalloc.get_traced_memory()
+    assert after - before < 1000, "something was kept"
+    assert peak - before < 2000, "something as large as an array was made on the way"
+
+
+@every_layer
+def test_steppers_in_threads(name: str) -> None:
+    """Four at once, small (the GIL kept) and large (the GIL given up), as one after the other."""
+    for I, H, L, steps in ((8, 24, 2, 400), (64, 256, 1, 30)):
+        module = LAYERS[name](I, H, num_layers=L, rng=0)
+        inputs = [normal((steps, 2, I), key=key) for key in range(4)]
+        start = threading.Barrier(4)
+
+        def task(x: np.ndarray, wait: Any = start.wait, module: Any = module) -> Any:
+            stepper = fastrnn.Stepper(module, 2)
+            wait()
+            return stream(stepper, x, (len(x) // 2,)), stepper.state
+
+        expected = [task(x, wait=lambda: None) for x in inputs]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(task, inputs))
+        for (y, state), (y_alone, state_alone) in zip(found, expected, strict=True):
+            assert_same_bits("y", y, y_alone, (name, H))
+            assert_same_state(state, state_alone, (name, H))
+
+
+def test_a_second_thread_is_told() -> None:
+    """While a long block runs, another thread gets a sentence; the block is not disturbed."""
+    module = fastrnn.LSTM(64, 256, rng=0)
+    x = normal((3000, 4, 64))
+    expected, _ = module(x)
+    stepper = fastrnn.Stepper(module, 4)
+    told: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(stepper.process, x)
+        calls = [lambda: stepper.step(x[0]), lambda: stepper.state, stepper.reset, stepper.refresh]
+        deadline = time.monotonic() + 60
+        while len(told) < len(calls) and not running.done() and time.monotonic() < deadline:
+            try:
+                # until the block has begun, reading the state disturbs nothing
+                if not told:
+                    _ = stepper.state
+                else:
+                    calls[len(told)]()
+            except RuntimeError as error:
+                told.append(str(error))
+        y = running.result()
+    assert len(told) == len(calls)
+    assert all("another thread is in a call of this stepper" in sentence for sentence in told)
+    assert_same_bits("y", y, expected, "disturbed")
+
+
+@pytest.mark.parametrize("H", [8, 256])  # the GIL kept and given up
+def test_the_processors_modes_are_left_alone(H: int) -> None:
+    """Denormals live on after a step, and are flushed within: tiny inputs are as good as zero."""
+    module = fastrnn.LSTM(64, H, bias=False, rng=0)
+    stepper = fastrnn.Stepper(module, 9)
+    tiny = np.full((9, 64), 1e-40, np.float32)
+    for _ in range(2):
+        assert not stepper.step(tiny).any()
+        assert (tiny * np.float32(1.5) > tiny).all()
+    assert not stepper.process(np.stack([tiny] * 3)).any()
+    assert (tiny * np.float32(1.5) > tiny).all()
+
+
+class Stop(Exception):
+    """Raised by a signal handler."""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_an_interrupted_block_leaves_the_states_of_some_step() -> None:
+    def stop(*_: Any) -> None:
+        raise Stop
+
+    module = fastrnn.GRU(64, 256, num_layers=2, rng=0)
+    long = normal((10_000, 4, 64))
+    stepper = fastrnn.Stepper(module, 4)
+    expected, _ = module(long)
+    before = signal.signal(signal.SIGALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(Stop):
+            stepper.process(long)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    h = stepper.state
+    reached = [t for t in range(len(long)) if np.array_equal(expected[t], h[-1])]
+    assert len(reached) == 1
+    assert 0 < reached[0] < len(long) - 1
+    done = reached[0] + 1
+    assert_same_bits(
+        "y", stepper.process(long[done : done + 300]), expected[done : done + 300], done
+    )
+
+
+LSTM = fastrnn.LSTM(4, 6, rng=0)
+STEPPER = fastrnn.Stepper(LSTM, 3)
+GRU_STEPPER = fastrnn.Stepper(fastrnn.GRU(4, 6, num_layers=2, rng=0))
+X, OUT = normal((3, 4)), np.empty((3, 6), np.float32)
+READ_ONLY = np.empty((3, 6), np.float32)
+READ_ONLY.flags.writeable = False
+
+REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
+    "cell": (lambda: fastrnn.Stepper(fastrnn.LSTMCell(4, 6)), TypeError, "an LSTM, GRU or RNN"),
+    "nothing": (lambda: fastrnn.Stepper(None), TypeError, "module is None"),
+    "two directions": (
+        lambda: fastrnn.Stepper(fastrnn.GRU(4, 6, bidirectional=True)),
+        ValueError,
+        "expected one direction",
+    ),
+    "no stream": (lambda: fastrnn.Stepper(LSTM, 0), ValueError, "streams is 0"),
+    "half a stream": (lambda: fastrnn.Stepper(LSTM, 0.5), TypeError, "streams is the float 0.5"),
+    "too many": (lambda: fastrnn.Stepper(LSTM, 10**18), ValueError, "streams is"),
+    "no x": (lambda: STEPPER.step(), TypeError, "x is missing"),
+    "three": (lambda: STEPPER.step(X, OUT, 1), TypeError, "3 arguments"),
+    "unknown": (lambda: STEPPER.step(X, into=OUT), TypeError, "into is no argument"),
+    "twice": (lambda: STEPPER.step(X, x=X), TypeError, "x is given twice"),
+    "list": (lambda: STEPPER.step([[0.0] * 4] * 3), TypeError, "x is a list of 3"),
+    "dtype": (lambda: STEPPER.step(X.astype(float)), TypeError, "x has dtype float64"),
+    "one stream": (lambda: STEPPER.step(X[0]), ValueError, "x has 1 axes, shape (4,)"),
+    "block as step": (lambda: STEPPER.step(X[None]), ValueError, "`process` takes blocks"),
+    "step as block": (lambda: STEPPER.process(X), ValueError, "`step` takes one step"),
+    "streams": (lambda: STEPPER.step(X[:2]), ValueError, "expected (S, I) with S = streams = 3"),
+    "inputs": (lambda: STEPPER.step(X[:, :3]), ValueError, "x has shape (3, 3)"),
+    "batch first": (
+        lambda: STEPPER.process(np.zeros((3, 9, 4), np.float32)),
+        ValueError,
+        "time comes first",
+    ),
+    "out list": (lambda: STEPPER.step(X, []), TypeError, "out is a list of 0"),
+    "out dtype": (lambda: STEPPER.step(X, OUT.astype(float)), TypeError, "out has dtype float64"),
+    "out shape": (lambda: STEPPER.step(X, OUT[:2]), ValueError, "out has shape (2, 6)"),
+    "out axes": (
+        lambda: GRU_STEPPER.step(X[0], OUT[:1]),
+        ValueError,
+        "expected (H,) = (6,)",
+    ),
+    "out read-only": (lambda: STEPPER.step(X, READ_ONLY), ValueError, "out is read-only"),
+    "out gaps": (
+        lambda: STEPPER.step(X, np.empty((3, 12), np.float32)[:, ::2]),
+        ValueError,
+        "its last axis has gaps",
+    ),
+    "out swapped": (lambda: STEPPER.step(X, OUT.astype(">f4")), TypeError, "out has dtype >f4"),
+    "state alone": (lambda: setattr(STEPPER, "state", OUT[None]), TypeError, "(h, c)"),
+    "state shape": (
+        lambda: setattr(STEPPER, "state", (OUT[None], OUT)),
+        ValueError,
+        "c has shape (3, 6), expected (L, S, H) = (1, 3, 6)",
+    ),
+    "state tuple": (
+        lambda: setattr(GRU_STEPPER, "state", (OUT, OUT)),
+        TypeError,
+        "this cell keeps h alone",
+    ),
+    "state of one": (lambda: STEPPER.reset(state=(OUT[None],)), ValueError, "a tuple of 1"),
+    "mask numbers": (lambda: STEPPER.reset([0, 2]), TypeError, "write np.isin"),
+    "mask shape": (lambda: STEPPER.reset([True]), ValueError, "mask has shape (1,)"),
+    "pickle": (lambda: pickle.dumps(STEPPER), TypeError, "cannot be pickled or copied"),
+    "copy": (lambda: copy.copy(STEPPER), TypeError, "cannot be pickled or copied"),
+}
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_wrong_inputs(what: str) -> None:
+    """One sentence that names the call, and nothing changed."""
+    run, kind, piece = REFUSED[what]
+    before, other = STEPPER.state, GRU_STEPPER.state
+    with pytest.raises(kind) as caught:
+        run()
+    sentence = str(caught.value)
+    assert piece in sentence
+    assert sentence.startswith("Stepper")
+    assert "\n" not in sentence
+    assert_same_state(STEPPER.state, before, what)
+    assert_same_state(GRU_STEPPER.state, other, what)
+
+
+def test_without_its_beginning() -> None:
+    bare = fastrnn.Stepper.__new__(fastrnn.Stepper)
+    with pytest.raises(RuntimeError, match="__init__ has not run"):
+        bare.step(X)
+    with pytest.raises(RuntimeError, match="__init__ ran before"):
+        STEPPER.__init__(LSTM, 3)  # type: ignore[misc]
+
+
+def test_empty_blocks() -> None:
+    stepper = fastrnn.Stepper(LSTM, 3)
+    stepper.step(X)
+    before = stepper.state
+    assert stepper.process(np.empty((0, 3, 4), np.float32)).shape == (0, 3, 6)
+    assert_same_state(stepper.state, before, "nothing happened")
+
+
+def test_repr_and_properties() -> None:
+    assert repr(STEPPER) == "Stepper(LSTM(4, 6), streams=3)"
+    assert STEPPER.module is LSTM
+    assert STEPPER.streams == 3
