@@ -41,7 +41,8 @@ struct Backend {
   // The tape is null in inference. Throws Interrupted when `interrupt` stopped the call.
   virtual std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack>, const ForwardArgs&, Interrupt) = 0;
   virtual void backward(const Tape&, const BackwardArgs&, Interrupt) = 0;
-  virtual Facts plan(const Stack&, int64_t T, int64_t B, bool training) = 0;
+  // recompute: as in ForwardArgs.
+  virtual Facts plan(const Stack&, int64_t T, int64_t B, bool training, int64_t recompute) = 0;
 };
 
 struct Interrupted {};
