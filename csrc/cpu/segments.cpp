@@ -35,7 +35,7 @@ int64_t best_segment_steps(const ScanShape& shape, int64_t scans) {
   const double border = double(shape.layout.states * shape.layout.state_stride(shape.H));
   const double step = border + double(shape.layout.keep_stride(shape.H));
   const double length = double(shape.total) / double(std::max<int64_t>(shape.B, 1));  // mean, of a row
-  return std::max<int64_t>(1, int64_t(std::sqrt(double(scans) * length * border / step)));
+  return std::max<int64_t>(1, std::llround(std::sqrt(double(scans) * length * border / step)));
 }
 
 }  // namespace
