@@ -78,7 +78,7 @@ py::object pack_stack(const std::string& cell, const std::vector<py::array>& par
 
 py::tuple forward_stack(const PyPacked& packed, const py::array& x, const std::optional<py::array>& h_0,
                         const std::optional<py::array>& c_0, const std::optional<py::array>& lengths, bool batch_first,
-                        bool training, double dropout, uint64_t seed) {
+                        bool training, double dropout, uint64_t seed, int64_t recompute) {
   const Stack& stack = packed.stack();
   ForwardCall call{};
   call.x = describe(x, dtype_of(x, "x"));
@@ -98,6 +98,7 @@ py::tuple forward_stack(const PyPacked& packed, const py::array& x, const std::o
   call.training = training;
   call.dropout = dropout;
   call.seed = seed;
+  call.recompute = recompute;
   std::shared_ptr<const Tape> tape;
   without_gil([&](Interrupt interrupt) { tape = forward(packed.packed, call, interrupt); });
   return py::make_tuple(y, h_n, c_n, tape ? py::cast(PyTape{tape, x, batch_first}) : py::none());
@@ -131,9 +132,10 @@ py::tuple backward_stack(const PyTape& tape, const std::optional<py::array>& d_y
   return py::make_tuple(d_x, d_h_0, d_c_0, d_params);
 }
 
-py::dict plan_call(const PyPacked& packed, int64_t T, int64_t B, bool training) {
+py::dict plan_call(const PyPacked& packed, int64_t T, int64_t B, bool training, int64_t recompute) {
   py::dict out;
-  for (const auto& [name, value] : cpu_backend().plan(packed.stack(), T, B, training)) out[py::str(name)] = value;
+  for (const auto& [name, value] : cpu_backend().plan(packed.stack(), T, B, training, recompute))
+    out[py::str(name)] = value;
   return out;
 }
 
@@ -204,9 +206,9 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("pack", &pack_stack, "cell"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,
              "num_directions"_a, "bias"_a, "previous"_a = py::none());
   module.def("forward", &forward_stack, "packed"_a, "x"_a.noconvert(), "h_0"_a, "c_0"_a, "lengths"_a, "batch_first"_a,
-             "training"_a, "dropout"_a, "seed"_a);
+             "training"_a, "dropout"_a, "seed"_a, "recompute"_a = keep_everything);
   module.def("backward", &backward_stack, "tape"_a, "d_y"_a, "d_h_n"_a, "d_c_n"_a);
-  module.def("plan", &plan_call, "packed"_a, "T"_a, "B"_a, "training"_a);
+  module.def("plan", &plan_call, "packed"_a, "T"_a, "B"_a, "training"_a, "recompute"_a = keep_everything);
   module.def("gpu_forward", [](const py::args&, const py::kwargs&) { cuda_backend(); });
 
   module.def("cells", [] {

@@ -164,6 +164,9 @@ std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack> packed, c
   args.training = call.training;
   args.dropout = call.training ? call.dropout : 0;
   args.seed = call.seed;
+  if (call.recompute < best_segments)
+    refuse("forward", "recompute", "value " + std::to_string(call.recompute), "-1 (the best), 0 (none) or steps");
+  args.recompute = call.training ? call.recompute : keep_everything;
   return cpu_backend().forward(std::move(packed), args, interrupt);
 }
 

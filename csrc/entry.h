@@ -39,6 +39,7 @@ struct ForwardCall {
   bool batch_first, training;
   double dropout;
   uint64_t seed;
+  int64_t recompute;  // keep_everything, best_segments, or the steps of a segment; for training
 };
 std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack> packed, const ForwardCall& call,
                                     Interrupt interrupt);

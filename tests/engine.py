@@ -16,7 +16,9 @@ def pack(problem: Problem, previous: Any = None) -> Any:
     return _core.pack(case.cell, problem.params, *sizes, previous)
 
 
-def forward(problem: Problem, training: bool = True, packed: Any = None) -> tuple[Any, ...]:
+def forward(
+    problem: Problem, training: bool = True, packed: Any = None, recompute: int = 0
+) -> tuple[Any, ...]:
     """(y, h_n, c_n, tape)."""
     case, p = problem.case, problem
     return _core.forward(
@@ -29,12 +31,13 @@ def forward(problem: Problem, training: bool = True, packed: Any = None) -> tupl
         training,
         case.dropout,
         case.dropout_seed,
+        recompute,
     )
 
 
-def run_engine(problem: Problem, packed: Any = None) -> Result:
+def run_engine(problem: Problem, packed: Any = None, recompute: int = 0) -> Result:
     """Every output and gradient of one training pass, by name."""
-    y, h_n, c_n, tape = forward(problem, packed=packed)
+    y, h_n, c_n, tape = forward(problem, packed=packed, recompute=recompute)
     gradients = _core.backward(tape, problem.d_y, problem.d_h_n, problem.d_c_n)
     return named(problem.case, (y, h_n, c_n), gradients)
 

@@ -1,4 +1,5 @@
 // The CPU behind the seam of rnn/backend.h: dtype to template, nothing else.
+#include <cstdio>
 #include <stdexcept>
 
 #include "dispatch.h"
@@ -29,8 +30,27 @@ std::shared_ptr<const fastrnn::Tape> forward_as(const std::shared_ptr<const Pack
   return run_forward(std::static_pointer_cast<const Weights<S>>(packed), args, interrupt);
 }
 
+std::string megabytes(double bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f MB", bytes / 1e6);
+  return text;
+}
+
+// What a tape holds of all scans, with recomputation and without.
 template <class S>
-Facts plan_as(const Stack& stack, int64_t T, int64_t B, bool training) {
+std::string recompute_fact(const Stack& stack, const Layout& layout, const Segments& cut, int64_t total, int64_t B) {
+  const double state = double(layout.states * layout.state_stride(stack.H)) * double(sizeof(S));
+  const double saved = state + double(layout.keep_stride(stack.H)) * double(sizeof(S));
+  const double scans = double(stack.L) * stack.D;
+  return std::to_string(cut.list.size()) + (cut.list.size() == 1 ? " segment" : " segments") + " of up to " +
+         std::to_string(cut.most_steps) + (cut.most_steps == 1 ? " step" : " steps") + ", of scans the tape keeps " +
+         megabytes(scans * double(cut.border_rows) * state) + " instead of " +
+         megabytes(scans * (double(B) * state + double(total) * saved)) + "; backward fills " +
+         megabytes(double(cut.most_rows) * saved) + " a segment";
+}
+
+template <class S>
+Facts plan_as(const Stack& stack, int64_t T, int64_t B, bool training, int64_t recompute) {
   const CellKernels<S>& kernels = kernels_of<S>(stack.cell);
   Facts facts{{"backend", "cpu"}, {"isa", running_isa().name}, {"cell", stack.cell}, {"dtype", name_of(stack.dtype)}};
   const Layout& layout = kernels.layout;
@@ -52,6 +72,12 @@ Facts plan_as(const Stack& stack, int64_t T, int64_t B, bool training) {
     if (training)
       add("backward" + of, plan_backward(shape, thread_limit()),
           "; weight gradients in chunks of " + std::to_string(backward_chunk_rows(shape)) + " rows");
+  }
+  if (training && recompute != keep_everything) {
+    const RowOrder order(T, B, nullptr);
+    const ScanShape shape{layout, kernels.tile_rows, int64_t(sizeof(S)), stack.I, stack.H, B, T, T * B};
+    const Segments cut = segments_of(order.rows(false), shape, int64_t(stack.L) * stack.D, recompute);
+    facts.emplace_back("recompute", recompute_fact<S>(stack, layout, cut, T * B, B));
   }
   return facts;
 }
@@ -82,9 +108,9 @@ class CpuBackend : public Backend {
       return std::make_unique<CpuStepper<float>>(std::static_pointer_cast<const Weights<float>>(packed), streams);
     return std::make_unique<CpuStepper<double>>(std::static_pointer_cast<const Weights<double>>(packed), streams);
   }
-  Facts plan(const Stack& stack, int64_t T, int64_t B, bool training) override {
-    return stack.dtype == DType::float32 ? plan_as<float>(stack, T, B, training)
-                                         : plan_as<double>(stack, T, B, training);
+  Facts plan(const Stack& stack, int64_t T, int64_t B, bool training, int64_t recompute) override {
+    return stack.dtype == DType::float32 ? plan_as<float>(stack, T, B, training, recompute)
+                                         : plan_as<double>(stack, T, B, training, recompute);
   }
 };
 

@@ -19,14 +19,15 @@ class BackwardCall {
         layout_(tape.weights->kernels.layout),
         T_(tape.args().T),
         B_(tape.args().B) {
-    const auto room = [](int64_t rows, int64_t columns) {
-      return Buffer(checked_product(checked_product(rows, columns), int64_t(sizeof(S))));
-    };
     int64_t tiles = 0, widest_sums = 0;
     for (int layer = 0; layer < stack_.L; ++layer) {
       const ScanShape shape = tape.shape(layer);
       plans_.push_back(plan_backward(shape, thread_limit()));
       threads_ = std::max(threads_, plans_.back().threads);
+      if (tape.recomputes) {
+        forward_plans_.push_back(plan_forward(shape, thread_limit()));
+        threads_ = std::max(threads_, forward_plans_.back().threads);
+      }
       chunk_rows_ = backward_chunk_rows(shape);
       const int64_t tile = tape.weights->kernels.tile_rows;
       tiles = std::max(tiles, ceil_div(shape.I, tile) + ceil_div(shape.H, tile));
@@ -35,15 +36,16 @@ class BackwardCall {
         weights_.push_back(tape.weights->transposed(layer, direction));
       }
     }
-    for (int state = 0; state < layout_.states; ++state) d_state_[state] = room(B_, layout_.state_stride(stack_.H));
+    for (int state = 0; state < layout_.states; ++state) d_state_[state] = room<S>(B_, layout_.state_stride(stack_.H));
     BackwardScan<S> scan{};
     scan.layout = layout_;
     scan.chunk_rows = chunk_rows_;
-    for (Buffer& chunk : d_pre_) chunk = room(layout_.panels(stack_.H), scan.panel_stride());
-    operands_ = room(tiles, scan.operand_stride(tape.weights->kernels.tile_rows));
-    sums_ = room(widest_sums, layout_.columns(stack_.H));
+    for (Buffer& chunk : d_pre_) chunk = room<S>(layout_.panels(stack_.H), scan.panel_stride());
+    operands_ = room<S>(tiles, scan.operand_stride(tape.weights->kernels.tile_rows));
+    sums_ = room<S>(widest_sums, layout_.columns(stack_.H));
     for (int i = 0; i < std::min(stack_.L - 1, 2); ++i)
-      d_inputs_[i] = room(checked_product(T_, B_), stack_.H * stack_.D);
+      d_inputs_[i] = room<S>(checked_product(T_, B_), stack_.H * stack_.D);
+    if (tape.recomputes) allocate_saved(layout_, stack_.H, tape.segments.most_rows, segment_);
   }
 
   int threads() const { return threads_; }
@@ -110,12 +112,12 @@ class BackwardCall {
     scan.d_x_step = d_x.step;
     scan.d_x_row = d_x.row;
     scan.d_x_adds = direction == 1;
+    const SavedScan<S>& read = tape_.recomputes ? segment_ : saved;
     for (int state = 0; state < layout_.states; ++state) {
-      scan.initial[state] = saved.initial[state].template as<S>();
-      scan.history[state] = saved.history[state].template as<S>();
+      scan.history[state] = read.history[state].template as<S>();
       scan.d_state[state] = d_state_[state].template as<S>();
     }
-    scan.keep = saved.keep.template as<S>();
+    scan.keep = read.keep.template as<S>();
     scan.d_pre[0] = d_pre_[0].template as<S>();
     scan.d_pre[1] = d_pre_[1].template as<S>();
     scan.operands = operands_.template as<S>();
@@ -135,12 +137,36 @@ class BackwardCall {
     const int64_t first = worker.begin(layout_.panels(scan.H)), last = worker.end(layout_.panels(scan.H));
     std::fill(scan.d_weights + first * rows * columns, scan.d_weights + last * rows * columns, S(0));
     if (!worker.wait()) return false;
-    tape_.weights->kernels.backward(scan, worker);
-    if (!worker.wait()) return false;
+    for (size_t i = tape_.segments.list.size(); i-- > 0;) {
+      const Segment& segment = tape_.segments.list[i];
+      scan.first = segment.first;
+      scan.last = segment.last;
+      scan.turn = segment.turn;
+      for (int state = 0; state < layout_.states; ++state)
+        scan.initial[state] = saved.borders[state].template as<S>() + segment.border * stride;
+      if (tape_.recomputes && !recompute(worker, layer, direction, scan)) return false;
+      tape_.weights->kernels.backward(scan, worker);
+      if (!worker.wait()) return false;
+    }
     for (int state = 0; state < layout_.states; ++state)
       scatter_state(tape_.order, scan.d_state[state], stack_.H, stride, static_cast<S*>(wanted[state]) + offset, begin,
                     end);
     unpack(scan, index, rows, first, last);
+    return worker.wait();
+  }
+
+  // What forward did not keep of a segment: the same kernel from the same states, hence the same bits.
+  bool recompute(const Worker& worker, int layer, int direction, const BackwardScan<S>& reader) const {
+    ForwardScan<S> scan = tape_.forward_scan(layer, direction, forward_plans_[size_t(layer)]);
+    scan.first = scan.origin = reader.first;
+    scan.last = reader.last;
+    for (int state = 0; state < layout_.states; ++state) {
+      scan.initial[state] = const_cast<S*>(reader.initial[state]);  // training only reads them
+      scan.history[state] = segment_.history[state].template as<S>();
+    }
+    scan.keep = segment_.keep.template as<S>();
+    scan.training = true;
+    tape_.weights->kernels.forward(scan, worker);
     return worker.wait();
   }
 
@@ -161,11 +187,12 @@ class BackwardCall {
   const Stack& stack_;
   const Layout& layout_;
   const int64_t T_, B_;
-  std::vector<Plan> plans_;
+  std::vector<Plan> plans_, forward_plans_;
   std::vector<TransposedWeights<S>> weights_;
   int threads_ = 1;
   int64_t chunk_rows_ = 1;
   Buffer d_state_[2], d_pre_[2], operands_, sums_, d_inputs_[2];
+  SavedScan<S> segment_;  // what is recomputed, a segment at a time
 };
 
 }  // namespace

@@ -9,39 +9,32 @@ namespace fastrnn::cpu {
 namespace {
 
 template <class S>
-Buffer room(int64_t rows, int64_t columns) {
-  return Buffer(checked_product(checked_product(rows, columns), int64_t(sizeof(S))));
-}
-
-// The scan with its states gathered: what inference needs, and training's tape holds.
-template <class S>
-void allocate_states(const CpuTape<S>& tape, bool training, SavedScan<S>& scan) {
-  const Layout& layout = tape.weights->kernels.layout;
-  const int64_t H = tape.weights->stack.H, B = tape.order.B, total = tape.order.rows(false).total();
-  const int64_t stride = layout.state_stride(H);
-  for (int state = 0; state < layout.states; ++state) {
-    scan.initial[state] = room<S>(B, stride);
-    if (training) scan.history[state] = room<S>(total, stride);
-  }
-  if (!training) scan.history[0] = room<S>(2 * B, stride);
-  if (training) scan.keep = room<S>(total, layout.keep_stride(H));
-}
-
-template <class S>
 class ForwardCall {
  public:
   ForwardCall(CpuTape<S>& tape, const ForwardArgs& args)
-      : tape_(tape), args_(args), stack_(tape.weights->stack), layout_(tape.weights->kernels.layout) {
-    const int scans = args.training ? stack_.L * stack_.D : stack_.D;  // inference reuses one layer's room
-    tape.scans.resize(size_t(scans));
-    for (SavedScan<S>& scan : tape.scans) allocate_states(tape, args.training, scan);
+      : tape_(tape),
+        args_(args),
+        stack_(tape.weights->stack),
+        layout_(tape.weights->kernels.layout),
+        saves_(args.training && !tape.recomputes) {
+    const int64_t stride = layout_.state_stride(stack_.H), total = tape.order.rows(false).total();
+    if (args.training) tape.scans.resize(size_t(stack_.L * stack_.D));
+    for (SavedScan<S>& scan : tape.scans) {
+      for (int state = 0; state < layout_.states; ++state)
+        scan.borders[state] = room<S>(tape.segments.border_rows, stride);
+      if (saves_) allocate_saved(layout_, stack_.H, total, scan);
+    }
+    if (!saves_) {  // one scan's room serves all
+      for (int state = 0; state < layout_.states; ++state) initial_[state] = room<S>(args.B, stride);
+      turns_ = room<S>(2 * args.B, stride);
+    }
     const int inputs = args.training ? stack_.L - 1 : std::min(stack_.L - 1, 2);  // two take turns
     for (int i = 0; i < inputs; ++i)
       tape.inputs.push_back(room<S>(checked_product(args.T, args.B), stack_.H * stack_.D));
     for (int layer = 0; layer < stack_.L; ++layer) {
       plans_.push_back(plan_forward(tape.shape(layer), thread_limit()));
       threads_ = std::max(threads_, plans_.back().threads);
-      if (!args.training && plans_.back().chunk_steps > 0)
+      if (!saves_ && plans_.back().chunk_steps > 0)
         chunk_rows_ = std::max(chunk_rows_, plans_.back().chunk_steps * args.B);
     }
     if (chunk_rows_ > 0) chunk_ = room<S>(chunk_rows_, layout_.keep_stride(stack_.H));
@@ -61,43 +54,22 @@ class ForwardCall {
   }
 
  private:
-  Buffer& slot(int layer) const { return tape_.inputs[size_t(args_.training ? layer : layer % 2)]; }
-  Sequence input(int layer) const {
-    if (layer == 0) return args_.x;
-    const int64_t width = stack_.H * stack_.D;
-    return {slot(layer - 1).template as<S>(), args_.B * width, width};
-  }
-  Sequence output(int layer) const {
-    if (layer == stack_.L - 1) return args_.y;
-    const int64_t width = stack_.H * stack_.D;
-    return {slot(layer).template as<S>(), args_.B * width, width};
-  }
+  Sequence output(int layer) const { return layer == stack_.L - 1 ? args_.y : tape_.input(layer + 1); }
 
   bool run_scan(const Worker& worker, int layer, int direction, const Sequence& y) const {
     const int index = layer * stack_.D + direction;
-    const SavedScan<S>& saved = tape_.scans[size_t(args_.training ? index : direction)];
-    const Sequence x = input(layer);
-    ForwardScan<S> scan{};
-    scan.layout = layout_;
-    scan.rows = tape_.order.rows(direction == 1);
-    scan.I = stack_.input_size(layer);
-    scan.H = stack_.H;
-    scan.weights = tape_.weights->scan(layer, direction);
-    scan.x = static_cast<const S*>(x.data);
-    scan.x_step = x.step;
-    scan.x_row = x.row;
+    const SavedScan<S>* saved = args_.training ? &tape_.scans[size_t(index)] : nullptr;
+    ForwardScan<S> scan = tape_.forward_scan(layer, direction, plans_[size_t(layer)]);
     scan.y = static_cast<S*>(const_cast<void*>(y.data)) + direction * stack_.H;
     scan.y_step = y.step;
     scan.y_row = y.row;
     for (int state = 0; state < layout_.states; ++state) {
-      scan.initial[state] = saved.initial[state].template as<S>();
-      scan.history[state] = saved.history[state].template as<S>();
+      scan.initial[state] = (saves_ ? saved->borders[state] : initial_[state]).template as<S>();
+      if (saves_) scan.history[state] = saved->history[state].template as<S>();
     }
-    scan.keep = saved.keep.template as<S>();
-    scan.training = args_.training;
-    // A team larger than this layer wants still splits it: its threads are here anyway.
-    scan.partition = plans_[size_t(layer)].partition;
-    scan.chunk_steps = plans_[size_t(layer)].chunk_steps;
+    if (saves_) scan.keep = saved->keep.template as<S>();
+    if (!saves_) scan.history[0] = turns_.template as<S>();
+    scan.training = saves_;
     scan.chunk = chunk_.template as<S>();
 
     const int64_t begin = worker.begin(args_.B), end = worker.end(args_.B);
@@ -109,11 +81,30 @@ class ForwardCall {
       gather_state(tape_.order, from, stack_.H, stride, scan.initial[state], begin, end);
     }
     if (!worker.wait()) return false;
-    tape_.weights->kernels.forward(scan, worker);
-    if (!worker.wait()) return false;
+    for (const Segment& segment : tape_.segments.list) {
+      scan.first = segment.first;
+      scan.last = segment.last;
+      if (tape_.recomputes) save_border(scan, segment, *saved, worker);
+      tape_.weights->kernels.forward(scan, worker);
+      if (!worker.wait()) return false;
+    }
     for (int state = 0; state < layout_.states; ++state)
       scatter_final(scan, state, static_cast<S*>(wanted[state]) + offset, begin, end);
     return worker.wait();
+  }
+
+  // The states before a segment. A thread copies what it alone is about to overwrite: no meeting.
+  void save_border(const ForwardScan<S>& scan, const Segment& segment, const SavedScan<S>& saved,
+                   const Worker& worker) const {
+    const Share share = scan.share(worker);
+    const int64_t stride = scan.state_stride(), alive = scan.first == 0 ? args_.B : scan.rows.active[scan.first];
+    const int64_t units = layout_.panel_units(), begin = share.panel_begin * units, end = share.panel_end * units;
+    for (int state = 0; state < layout_.states; ++state) {
+      const S* from = scan.prev(state, scan.first);
+      S* to = saved.borders[state].template as<S>() + segment.border * stride;
+      for (int64_t b = share.row_begin; b < std::min(share.row_end, alive); ++b)
+        std::copy(from + b * stride + begin, from + b * stride + end, to + b * stride + begin);
+    }
   }
 
   // Each row's state where it ended.
@@ -142,6 +133,8 @@ class ForwardCall {
   const ForwardArgs& args_;
   const Stack& stack_;
   const Layout& layout_;
+  const bool saves_;  // what backward reads goes to the tape now
+  Buffer initial_[2], turns_;  // else: c in place, h by turns
   std::vector<Plan> plans_;
   int threads_ = 1;
   int64_t chunk_rows_ = 0;

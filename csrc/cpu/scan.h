@@ -23,13 +23,21 @@ struct Rows {
   FASTRNN_INLINE int64_t time(int64_t step, int64_t b) const { return reverse ? length[b] - 1 - step : step; }
   FASTRNN_INLINE int64_t total() const { return offset[steps]; }
 
-  // First sorted row of one of `parts` parts of nearly equal total length.
-  FASTRNN_INLINE int64_t border(int part, int parts) const {
+  // First sorted row of one of `parts` parts of nearly equal total length within steps [first, last).
+  FASTRNN_INLINE int64_t border(int part, int parts, int64_t first, int64_t last) const {
     if (part >= parts) return B;
-    const int64_t share = total() * part / parts;
+    const int64_t share = (offset[last] - offset[first]) * part / parts;
     int64_t b = 0;
-    for (int64_t before = 0; b < B && before < share; ++b) before += length[b];
+    for (int64_t before = 0; b < B && before < share; ++b) before += (length[b] < last ? length[b] : last) - first;
     return b;
+  }
+
+  // First step of the backward chunk that ends before `last`: as many whole steps as `chunk_rows` holds,
+  // at least one. Depends on the problem alone, so weight gradients are cut the same way for every team.
+  FASTRNN_INLINE int64_t chunk_first(int64_t last, int64_t chunk_rows) const {
+    int64_t first = last - 1;
+    while (first > 0 && offset[last] - offset[first - 1] <= chunk_rows) --first;
+    return first;
   }
 };
 
@@ -60,11 +68,13 @@ struct ForwardScan {
   ScanWeights<S> weights;
   const S* x;  // (T, B, I) through x_step, x_row
   int64_t x_step, x_row;
-  S* y;  // (T, B, H) through y_step, y_row: this direction's half of the output
+  S* y;  // (T, B, H) through y_step, y_row: this direction's half of the output; null: not wanted
   int64_t y_step, y_row;
+  int64_t first, last;  // the steps to run: all, or one segment
+  int64_t origin;       // the step before which the states are `initial`; history and keep start there
   S* initial[2];  // (B, state_stride) sorted and padded; c's is overwritten in inference
-  S* history[2];  // training: (total, state_stride) every state; inference: h alone, (2, B, stride)
-  S* keep;        // training: (total, keep_stride); inference: null
+  S* history[2];  // training: (rows from origin, state_stride) every state; inference: h alone, (2, B, stride)
+  S* keep;        // training: (rows from origin, keep_stride); inference: null
   bool training;
   Partition partition;
   int64_t chunk_steps;        // > 0: the input product runs ahead over this many steps
@@ -77,16 +87,22 @@ struct ForwardScan {
 
   // Rows of one state before and after a step.
   FASTRNN_INLINE S* next(int state, int64_t step) const {
-    if (training) return history[state] + rows.offset[step] * state_stride();
+    if (training) return history[state] + (rows.offset[step] - rows.offset[origin]) * state_stride();
     if (state == 0) return history[0] + (step & 1) * rows.B * state_stride();
     return initial[state];
   }
-  FASTRNN_INLINE S* prev(int state, int64_t step) const { return step == 0 ? initial[state] : next(state, step - 1); }
+  FASTRNN_INLINE S* prev(int state, int64_t step) const {
+    return step == origin ? initial[state] : next(state, step - 1);
+  }
+  FASTRNN_INLINE S* kept(int64_t step) const {
+    return keep + (rows.offset[step] - rows.offset[origin]) * keep_stride();
+  }
 
   FASTRNN_INLINE Share share(const Worker& worker) const {
     const int64_t panels = layout.panels(H);
     if (partition == Partition::rows) {
-      return {rows.border(worker.thread, worker.size), rows.border(worker.thread + 1, worker.size), 0, panels};
+      return {rows.border(worker.thread, worker.size, first, last),
+              rows.border(worker.thread + 1, worker.size, first, last), 0, panels};
     }
     return {0, rows.B, worker.begin(panels), worker.end(panels)};
   }
@@ -113,7 +129,9 @@ struct BackwardScan {
   S* d_x;  // (T, B, I)
   int64_t d_x_step, d_x_row;
   bool d_x_adds;        // the second direction adds to what the first wrote
-  const S* initial[2];  // as in ForwardScan, but kept unchanged by training
+  int64_t first, last;  // the steps to run: all, or one segment, which is whole chunks
+  int turn;             // of d_pre that the segment's last chunk takes; the other holds the chunk after it
+  const S* initial[2];  // the states before step `first`, where history and keep start
   const S* history[2];
   const S* keep;
   S* d_state[2];     // (B, state_stride): in the gradients of the final states, out those of the initial
@@ -130,10 +148,13 @@ struct BackwardScan {
   FASTRNN_INLINE int64_t panel_stride() const { return (chunk_rows + 1) * layout.panel_columns(); }
   FASTRNN_INLINE int64_t operand_stride(int tile_rows) const { return chunk_rows * tile_rows + layout.lanes; }
   FASTRNN_INLINE const S* next(int state, int64_t step) const {
-    return history[state] + rows.offset[step] * state_stride();
+    return history[state] + (rows.offset[step] - rows.offset[first]) * state_stride();
   }
   FASTRNN_INLINE const S* prev(int state, int64_t step) const {
-    return step == 0 ? initial[state] : next(state, step - 1);
+    return step == first ? initial[state] : next(state, step - 1);
+  }
+  FASTRNN_INLINE const S* kept(int64_t step) const {
+    return keep + (rows.offset[step] - rows.offset[first]) * keep_stride();
   }
 };
 

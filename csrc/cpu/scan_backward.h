@@ -51,8 +51,8 @@ struct BackwardKernel {
       : scan(scan), worker(worker), state_stride(scan.state_stride()), keep_stride(scan.keep_stride()) {
     const int64_t outputs = ceil_div(scan.H, int64_t(scan.weights.h_width) * L::count);
     if (scan.partition == Partition::rows) {
-      row_begin = scan.rows.border(worker.thread, worker.size);
-      row_end = scan.rows.border(worker.thread + 1, worker.size);
+      row_begin = scan.rows.border(worker.thread, worker.size, scan.first, scan.last);
+      row_end = scan.rows.border(worker.thread + 1, worker.size, scan.first, scan.last);
       width_begin = 0;
       width_end = outputs;
     } else {
@@ -113,8 +113,7 @@ struct BackwardKernel {
           next[state] = L::load(scan.next(state, step) + (b + r) * state_stride + unit);
         }
         for (int s = 0; s < Cell::saved; ++s)
-          keep[s] = L::load(scan.keep + (scan.rows.offset[step] + b + r) * keep_stride +
-                            (group * Cell::slots + s) * L::count);
+          keep[s] = L::load(scan.kept(step) + (b + r) * keep_stride + (group * Cell::slots + s) * L::count);
         Cell::backward(keep, prev, next, d_next, d_pre, d_prev);
         S* out = d_pre_row(chunk, step, b + r) + (group / layout.groups()) * scan.panel_stride() +
                  (group % layout.groups()) * Cell::slots * L::count;
@@ -153,9 +152,9 @@ struct BackwardKernel {
   }
 
   void run() const {
-    Chunk later{scan.rows.steps, scan.rows.steps, scan.rows.total(), 0, scan.d_pre[1]};
-    int turn = 0;
-    while (later.first > 0) {
+    Chunk later{scan.last, scan.last, scan.rows.offset[scan.last], 0, scan.d_pre[scan.turn ^ 1]};
+    int turn = scan.turn;
+    while (later.first > scan.first) {
       const Chunk chunk = chunk_before(later.first, scan.d_pre[turn]);
       for (int64_t s = chunk.last - 1; s >= chunk.first; --s) {
         run_step(chunk, s + 1 == chunk.last ? later : chunk, s);
@@ -166,15 +165,12 @@ struct BackwardKernel {
       later = chunk;
       turn ^= 1;
     }
-    if (scan.rows.steps > 0) run_step(later, later, -1);
+    if (scan.first == 0 && scan.last > 0) run_step(later, later, -1);
   }
 
-  // As many whole steps before `last` as the chunk's room holds, at least one. Depends on the
-  // problem alone, so sums are cut the same way for every team.
   Chunk chunk_before(int64_t last, S* d_pre) const {
     const int64_t* offset = scan.rows.offset;
-    int64_t first = last - 1;
-    while (first > 0 && offset[last] - offset[first - 1] <= scan.chunk_rows) --first;
+    const int64_t first = scan.rows.chunk_first(last, scan.chunk_rows);
     return {first, last, offset[first], offset[last] - offset[first], d_pre};
   }
 

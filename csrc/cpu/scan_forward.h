@@ -43,7 +43,7 @@ struct ForwardKernel {
   // Where the input product of a step waits for its recurrent part: in training, where the gates
   // will be kept.
   S* ahead(int64_t step, int64_t first_step) const {
-    if (scan.training) return scan.keep + scan.rows.offset[step] * keep_stride;
+    if (scan.training) return scan.kept(step);
     return scan.chunk + (step - first_step) * scan.rows.B * keep_stride;
   }
 
@@ -87,9 +87,10 @@ struct ForwardKernel {
       next_row[state] = scan.next(state, step) + b * state_stride;
       prev_row[state] = scan.prev(state, step) + b * state_stride;
     }
-    S* keep_row = Training ? scan.keep + (scan.rows.offset[step] + b) * keep_stride : nullptr;
+    S* keep_row = Training ? scan.kept(step) + b * keep_stride : nullptr;
     for (int64_t r = 0; r < rows; ++r) {
-      S* y = scan.y + scan.rows.time(step, b + r) * scan.y_step + scan.rows.row[b + r] * scan.y_row;
+      S* y = nullptr;
+      if (scan.y != nullptr) y = scan.y + scan.rows.time(step, b + r) * scan.y_step + scan.rows.row[b + r] * scan.y_row;
       for (int g = 0; g < layout.groups(); ++g, sums += Cell::slots * L::count) {
         const int64_t group = panel * layout.groups() + g, unit = group * L::count;
         V pre[Cell::slots], prev[Cell::states], next[Cell::states], keep[kept];
@@ -99,7 +100,7 @@ struct ForwardKernel {
         Cell::forward(pre, prev, next, keep);
         for (int state = 0; state < Cell::states; ++state)
           L::store(next_row[state] + r * state_stride + unit, next[state]);
-        if (unit < scan.H) L::store_first(y + unit, next[0], scan.H - unit);
+        if (y != nullptr && unit < scan.H) L::store_first(y + unit, next[0], scan.H - unit);
         if constexpr (Training) {
           for (int s = 0; s < Cell::saved; ++s)
             L::store(keep_row + r * keep_stride + (group * Cell::slots + s) * L::count, keep[s]);
@@ -142,10 +143,10 @@ struct ForwardKernel {
   void run(const Worker& worker) const {
     const Rows& rows = scan.rows;
     const bool meets = scan.partition == Partition::units;
-    for (int64_t first = 0; first < rows.steps;) {
+    for (int64_t first = scan.first; first < scan.last;) {
       const bool runs_ahead = scan.chunk_steps > 0;
       const int64_t last =
-          runs_ahead ? (first + scan.chunk_steps < rows.steps ? first + scan.chunk_steps : rows.steps) : rows.steps;
+          runs_ahead ? (first + scan.chunk_steps < scan.last ? first + scan.chunk_steps : scan.last) : scan.last;
       if (runs_ahead) {
         if (!input_chunk(worker, first, last)) return;
       }

@@ -26,6 +26,10 @@ struct Stack {
   int params_per_scan() const { return bias ? 4 : 2; }  // weight_ih weight_hh [bias_ih bias_hh]
 };
 
+// What a training call keeps: every saved value, or the states at the borders of segments of so many steps
+// (rounded up to what the backend sums as one piece), from which backward computes the rest again.
+constexpr int64_t keep_everything = 0, best_segments = -1;  // else the steps of a segment
+
 // A (T, B, features) array seen through its two outer strides; data may be null (absent).
 struct Sequence {
   const void* data;
@@ -44,6 +48,7 @@ struct ForwardArgs {
   bool training;
   double dropout;          // between layers; 0 outside training
   uint64_t seed;           // key of the dropout masks
+  int64_t recompute;       // keep_everything, best_segments, or the steps of a segment; 0 outside training
 };
 
 struct BackwardArgs {

@@ -77,8 +77,13 @@ def forward(
     training: bool,
     dropout: float,
     seed: int,
+    recompute: int = 0,
 ) -> tuple[_Array, _Array, _Array | None, Tape | None]:
-    """Return y, h_n, c_n and the tape. KeyboardInterrupt is raised within 100 ms of Ctrl-C."""
+    """Return y, h_n, c_n and the tape. KeyboardInterrupt is raised within 100 ms of Ctrl-C.
+
+    recompute: 0 keeps everything, -1 and positive numbers the states at borders of segments of the
+    best or of so many steps, rounded up.
+    """
 
 def backward(
     tape: Tape, d_y: _Array | None, d_h_n: _Array | None, d_c_n: _Array | None
@@ -95,10 +100,13 @@ def gpu_forward(
     training: bool,
     dropout: float,
     seed: int,
+    recompute: int = 0,
 ) -> tuple[Any, Any, Any]:
     """`forward` for arrays in GPU memory; RuntimeError if built without CUDA."""
 
-def plan(packed: Packed, T: int, B: int, training: bool) -> dict[str, str | int]:
+def plan(
+    packed: Packed, T: int, B: int, training: bool, recompute: int = 0
+) -> dict[str, str | int]:
     """What a call of this size would run, and why."""
 
 def cells() -> dict[str, dict[Literal["gates", "states"], int]]:

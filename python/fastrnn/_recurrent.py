@@ -58,8 +58,15 @@ class Recurrent(Parameterized):
         self._create(problem, problem.parameter_shapes(), rng)
 
     def _forward(
-        self, call: str, x: Any, state: Any, lengths: Any, training: bool
+        self,
+        call: str,
+        x: Any,
+        state: Any,
+        lengths: Any,
+        training: bool,
+        recompute: bool | int = False,
     ) -> tuple[Array, Any, Tape | None]:
+        recompute = numbers.recompute(call, recompute)
         return _scan.forward(
             call,
             self._problem,
@@ -68,6 +75,7 @@ class Recurrent(Parameterized):
             state,
             lengths,
             training=training,
+            recompute=recompute,
             draw_seed=lambda: int(self._rng.integers(2**64, dtype=np.uint64)),
             names=tuple(self._shapes),
             module=self,
@@ -107,12 +115,26 @@ class Recurrent(Parameterized):
         return y, state
 
     def forward(
-        self, x: Array, state: Any = None, lengths: npt.ArrayLike | None = None
+        self,
+        x: Array,
+        state: Any = None,
+        lengths: npt.ArrayLike | None = None,
+        *,
+        recompute: bool | int = False,
     ) -> tuple[Array, Any, Tape]:
         """Training: the output, the final state, and the tape that `backward` needs.
 
-        Arguments and errors are those of the call. Dropout between layers is on; each call draws
-        the key of its masks from the module's generator (`rng_state`).
+        Arguments and errors are those of the call, and `recompute`. Dropout between layers is on;
+        each call draws the key of its masks from the module's generator (`rng_state`).
+
+        Parameters
+        ----------
+        recompute : bool or int
+            Trade time for memory: keep states at the borders of segments of time alone, and the
+            inputs of the layers above the first; `backward` runs each segment forward again. True
+            lets the engine pick the segments with which memory is least, about sqrt(T) steps; an
+            int is their length in steps, rounded up to whole pieces of the weight gradients' sums.
+            No result changes by a bit. `fastrnn.explain` shows what is kept.
 
         Returns
         -------
@@ -123,7 +145,7 @@ class Recurrent(Parameterized):
             be changed.
         """
         call = f"{type(self).__name__}.forward"
-        y, state, tape = self._forward(call, x, state, lengths, True)
+        y, state, tape = self._forward(call, x, state, lengths, True, recompute)
         assert tape is not None
         return y, state, tape
 

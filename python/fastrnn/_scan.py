@@ -38,7 +38,7 @@ class Tape:
 
     @property
     def nbytes(self) -> int:
-        """Memory kept, without x."""
+        """Memory kept, without x and the weights."""
         return self.core.nbytes
 
     def __repr__(self) -> str:
@@ -64,6 +64,7 @@ def forward(
     lengths: Any,
     *,
     training: bool,
+    recompute: int = 0,
     draw_seed: Callable[[], int] = lambda: 0,
     names: tuple[str, ...] | None,
     module: object | None = None,
@@ -72,23 +73,23 @@ def forward(
     """Run the stack over x: (y, state, tape); the tape is None unless training.
 
     `pack` and `draw_seed` are called after every check has passed, so that a refused call
-    changes nothing.
+    changes nothing. `recompute` is what `numbers.recompute` returned.
     """
     masked = training and problem.dropout > 0 and problem.num_layers > 1
     if on_gpu(x):
         h_0, c_0 = state if isinstance(state, tuple) else (state, None)
         seed = draw_seed() if masked else 0
-        options = (problem.batch_first, training, problem.dropout, seed)
+        options = (problem.batch_first, training, problem.dropout, seed, recompute)
         return _core.gpu_forward(pack(), x, h_0, c_0, lengths, *options)
     forms = CELL_FORMS if one_step else layer_forms(problem.batch_first)
     x, form = calls.sequence(call, problem, forms, x)
     steps, rows = form.time_and_rows(x)
     h_0, c_0 = calls.state(call, problem, form, _INITIAL[: problem.states], state, rows)
     lengths = calls.lengths(call, form, lengths, steps, rows)
-    calls.room(call, problem, steps, rows, training)
+    calls.room(call, problem, steps, rows, training, recompute)
     x = rows_contiguous(x, problem.dtype)  # only now: a copy of what cannot exist would fail
     dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
-    options = (form.batch_first, training, dropout, seed)
+    options = (form.batch_first, training, dropout, seed, recompute)
     y, h_n, c_n, core_tape = _core.forward(pack(), x, h_0, c_0, lengths, *options)
     tape = None
     if core_tape is not None:

@@ -84,7 +84,9 @@ def info() -> Report:
     return Report("fastrnn", facts)
 
 
-def explain(layer: Parameterized, x: Any, training: bool = False) -> Report:
+def explain(
+    layer: Parameterized, x: Any, training: bool = False, recompute: bool | int = False
+) -> Report:
     """Say how the engine would run a call, and why: kernel, partition, threads, copies.
 
     Parameters
@@ -94,6 +96,8 @@ def explain(layer: Parameterized, x: Any, training: bool = False) -> Report:
         The input of the call, or its shape.
     training : bool
         Explain `forward` and its `backward` instead of inference.
+    recompute : bool or int
+        As in `forward`, with all rows of T steps; says what the tape keeps.
 
     Returns
     -------
@@ -121,6 +125,7 @@ def explain(layer: Parameterized, x: Any, training: bool = False) -> Report:
             f"pass the layer first and its input second"
         )
     training = numbers.flag("explain", "training", training)
+    segments = numbers.recompute("explain", recompute)
     problem = layer._problem
     forms = CELL_FORMS if isinstance(layer, Cell) else layer_forms(problem.batch_first)
     notes: list[str] = []
@@ -134,7 +139,7 @@ def explain(layer: Parameterized, x: Any, training: bool = False) -> Report:
     form = calls.input_form("explain", problem, forms, shape)
     sizes = dict(zip(form.outer, shape, strict=False))
     steps, rows = sizes.get("T", 1), sizes.get("B", 1)
-    calls.room("explain", problem, steps, rows, training)
+    calls.room("explain", problem, steps, rows, training, segments)
     if not isinstance(x, tuple):
         notes += arrays.copy_reasons("x", form.enter_sequence(found), problem.dtype)
     facts = {
@@ -148,7 +153,7 @@ def explain(layer: Parameterized, x: Any, training: bool = False) -> Report:
         "L": problem.num_layers,
         "D": problem.num_directions,
     }
-    plan = _core.plan(layer._pack("explain"), steps, rows, training)
+    plan = _core.plan(layer._pack("explain"), steps, rows, training, segments)
     return Report(f"{layer!r}, x {shape}", facts | plan | {"notes": notes})
 
 

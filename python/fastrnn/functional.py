@@ -45,6 +45,7 @@ def lstm(
     dropout: float = 0.0,
     seed: int = 0,
     training: bool = False,
+    recompute: bool | int = False,
 ) -> tuple[Array, tuple[Array, Array], Tape | None]:
     """Long short-term memory (Hochreiter & Schmidhuber 1997; forget gate of Gers et al. 2000).
 
@@ -74,6 +75,12 @@ def lstm(
         Key of the dropout masks: the same seed gives the same masks on every machine.
     training : bool
         Keep what backward needs.
+    recompute : bool or int
+        When training, trade time for memory: keep states at the borders of segments of time alone,
+        and the inputs of the layers above the first; backward runs each segment forward again.
+        True lets the engine pick the segments with which memory is least, about sqrt(T) steps; an
+        int is their length in steps, rounded up to whole pieces of the weight gradients' sums. No
+        result changes by a bit.
 
     Returns
     -------
@@ -108,7 +115,7 @@ def lstm(
     ((5, 2, 8), (1, 2, 8), True)
     """
     stack = (num_layers, bidirectional, batch_first, dropout)
-    return _forward("lstm", "lstm", x, params, state, lengths, seed, training, *stack)
+    return _forward("lstm", "lstm", x, params, state, lengths, seed, training, recompute, *stack)
 
 
 def gru(
@@ -123,6 +130,7 @@ def gru(
     dropout: float = 0.0,
     seed: int = 0,
     training: bool = False,
+    recompute: bool | int = False,
 ) -> tuple[Array, Array, Tape | None]:
     """Gated recurrent unit (Cho et al. 2014), reset after the product as in torch and cuDNN.
 
@@ -147,7 +155,7 @@ def gru(
     ((5, 2, 8), (1, 2, 8), True)
     """
     stack = (num_layers, bidirectional, batch_first, dropout)
-    return _forward("gru", "gru", x, params, state, lengths, seed, training, *stack)
+    return _forward("gru", "gru", x, params, state, lengths, seed, training, recompute, *stack)
 
 
 def rnn(
@@ -163,6 +171,7 @@ def rnn(
     dropout: float = 0.0,
     seed: int = 0,
     training: bool = False,
+    recompute: bool | int = False,
 ) -> tuple[Array, Array, Tape | None]:
     """Simple recurrent network (Elman 1990).
 
@@ -183,7 +192,7 @@ def rnn(
     """
     cell = numbers.nonlinearity("rnn", nonlinearity)
     stack = (num_layers, bidirectional, batch_first, dropout)
-    return _forward("rnn", cell, x, params, state, lengths, seed, training, *stack)
+    return _forward("rnn", cell, x, params, state, lengths, seed, training, recompute, *stack)
 
 
 def lstm_backward(
@@ -276,9 +285,11 @@ def _forward(
     lengths: Any,
     seed: Any,
     training: Any,
+    recompute: Any,
     *stack: Any,
 ) -> tuple[Array, Any, Tape | None]:
     training = numbers.flag(call, "training", training)
+    recompute = numbers.recompute(call, recompute)
     seed = numbers.integer(call, "seed", seed, 0, 2**64 - 1)
     problem, arrays, names = parameters.infer(call, cell, params, *stack)
     return _scan.forward(
@@ -289,6 +300,7 @@ def _forward(
         state,
         lengths,
         training=training,
+        recompute=recompute,
         draw_seed=lambda: seed,
         names=names,
     )

@@ -23,6 +23,7 @@ from wrong_values import (
     wrong_integer,
     wrong_lengths,
     wrong_probability,
+    wrong_segments,
     wrong_state,
 )
 
@@ -197,6 +198,7 @@ def wrong_function(rng: Random) -> Malformed:
         "bidirectional": lambda: wrong_flag(rng),
         "batch_first": lambda: wrong_flag(rng),
         "training": lambda: wrong_flag(rng),
+        "recompute": lambda: wrong_segments(rng),
         "dropout": lambda: wrong_probability(rng),
         "seed": lambda: wrong_integer(rng, 0, 2**64 - 1),
         "params": lambda: None,

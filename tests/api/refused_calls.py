@@ -78,6 +78,17 @@ REFUSED_CALLS = {
         "LSTM",
         "x has T = 1125899906842624 and B = 1, so y would take 24.0 PiB, more than this machine's",
     ),
+    # recompute
+    "recompute text": Refusal(
+        lambda: LSTM.forward(X, recompute="yes"),
+        W,
+        "LSTM.forward",
+        "recompute is the str 'yes', expected False (keep everything), True (the engine picks the "
+        "segments) or the steps of a segment, an integer >= 1",
+    ),
+    "recompute zero": Refusal(
+        lambda: F.lstm(X, LSTM.parameters(), recompute=0), V, "lstm", "recompute is 0, expected F"
+    ),
     # states
     "state array": Refusal(
         lambda: LSTM(X, STATE),

@@ -38,7 +38,7 @@ LAYER = "input_size, hidden_size, num_layers=1, {}bias=True, batch_first=False, 
 )
 CELL = "input_size, hidden_size, bias=True, {}*, dtype=float32, rng=None"
 CALL = "x, {}state=None, *, {}lengths=None, num_layers=1, bidirectional=False, " + (
-    "batch_first=False, dropout=0.0, seed=0, training=False"
+    "batch_first=False, dropout=0.0, seed=0, training=False, recompute=False"
 )
 SIGNATURES = {
     "LSTM": LAYER.format(""),
@@ -48,7 +48,7 @@ SIGNATURES = {
     "GRUCell": CELL.format(""),
     "RNNCell": CELL.format("nonlinearity='tanh', "),
     "LSTM.__call__": "self, x, state=None, lengths=None",
-    "LSTM.forward": "self, x, state=None, lengths=None",
+    "LSTM.forward": "self, x, state=None, lengths=None, *, recompute=False",
     "LSTM.backward": "self, tape, d_y=None, d_state=None",
     "LSTM.load_state_dict": "self, state_dict, strict=True",
     "LSTMCell.__call__": "self, x, state=None",
@@ -66,7 +66,7 @@ SIGNATURES = {
     "Stepper.reset": "self, mask=None, state=None",
     "Stepper.refresh": "self",
     "info": "",
-    "explain": "layer, x, training=False",
+    "explain": "layer, x, training=False, recompute=False",
     "get_num_threads": "",
     "set_num_threads": "n",
 }

@@ -151,6 +151,13 @@ def wrong_integer(rng: Random, low: int, high: int | None = None) -> Any:
     return choose(rng, numbers if rng.random() < 0.5 else others)
 
 
+def wrong_segments(rng: Random) -> Any:
+    """Neither a flag nor an integer of [1, 2**63)."""
+    numbers = [0, -1, -7, -(2**63), 2**63, 2**130, 10**5000, np.int64(-1)]
+    others = [None, "4", b"4", 4.0, float("nan"), 4j, [4], (4,), {}, np.float32(4), object(), int]
+    return choose(rng, numbers if rng.random() < 0.5 else others)
+
+
 def wrong_flag(rng: Random) -> Any:
     """What is neither True nor False."""
     options = [None, 0, 1, 2, -1, 0.0, 1.0, "True", "", [], [True], {}, np.array([True]), object()]

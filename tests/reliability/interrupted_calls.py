@@ -99,10 +99,13 @@ def main() -> dict[str, Any]:
     }
     y, _, tape = lstm.forward(x)
     calls["backward"] = partial(lstm.backward, tape, y)
+    calls["recomputing forward"] = lambda: lstm.forward(x, recompute=True)
+    short = lstm.forward(x, recompute=True)[-1]
+    calls["recomputing backward"] = partial(lstm.backward, short, y)
     for name, call in calls.items():
         found[name] = [interrupted(call) for _ in range(TRIES)]
         found[f"{name}, usable after"] = bits_are_the_same()
-    del calls["backward"], tape, y
+    del calls["backward"], calls["recomputing backward"], tape, short, y
 
     # a leak would keep the output of each call
     for _ in range(3):

@@ -29,7 +29,9 @@ def found() -> dict[str, Any]:
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("call", ["inference", "forward", "backward"])
+@pytest.mark.parametrize(
+    "call", ["inference", "forward", "backward", "recomputing forward", "recomputing backward"]
+)
 def test_ctrl_c_is_answered_within_100_ms(found: dict[str, Any], call: str) -> None:
     tries = found[call]
     assert [one["raised"] for one in tries] == ["KeyboardInterrupt"] * len(tries)

@@ -70,7 +70,9 @@ def independent_errors(case: Case, name: str, size: int) -> int:
     return size
 
 
-def float32_errors(problem: Problem, exact: Result, got: Result) -> dict[str, Float32Errors]:
+def float32_errors(
+    problem: Problem, exact: Result, got: Result, recompute: int = 0
+) -> dict[str, Float32Errors]:
     """Engine and NumPy loop on as many draws of the case as the smallest tensor needs."""
     case = problem.case
     sizes = {name: truth.size for name, truth in exact.items() if truth.size}
@@ -83,20 +85,20 @@ def float32_errors(problem: Problem, exact: Result, got: Result) -> dict[str, Fl
     for k in range(throws):
         if k > 0:
             problem, exact = solve(case, throw=k)
-            got = run_engine(problem)
+            got = run_engine(problem, recompute=recompute)
         loop = run_reference(problem, "float32")
         for name in sizes:
             errors[name].add(got[name], loop[name], exact[name])
     return errors
 
 
-def assert_agrees(problem: Problem, exact: Result) -> list[float]:
+def assert_agrees(problem: Problem, exact: Result, recompute: int = 0) -> list[float]:
     """The engine's every result against the truth; the message names all tensors that miss.
 
     Returns the float32 error ratios (engine to NumPy loop).
     """
     case = problem.case
-    got = run_engine(problem)
+    got = run_engine(problem, recompute=recompute)
     assert got.keys() == exact.keys()
     for name, truth in exact.items():
         assert got[name].shape == truth.shape, f"{name}: {got[name].shape} in {case}"
@@ -105,7 +107,7 @@ def assert_agrees(problem: Problem, exact: Result) -> list[float]:
     if case.dtype == "float64":
         misses = {name: float64_miss(got[name], truth) for name, truth in exact.items()}
     else:
-        errors = float32_errors(problem, exact, got)
+        errors = float32_errors(problem, exact, got, recompute)
         misses = {name: pooled.miss() for name, pooled in errors.items()}
         ratios = [pooled.ratio() for pooled in errors.values()]
     missed = [f"{name} {exact[name].shape}: {miss}" for name, miss in misses.items() if miss]

@@ -39,18 +39,19 @@ def input_form(call: str, problem: Problem, forms: tuple[Form, Form], given: Sha
     return form
 
 
-def room(call: str, problem: Problem, steps: int, rows: int, training: bool) -> None:
+def room(
+    call: str, problem: Problem, steps: int, rows: int, training: bool, recompute: int = 0
+) -> None:
     """Raise ValueError if the results of a call with these sizes cannot exist."""
     output = steps * rows * problem.output_size * problem.dtype.itemsize
-    kept = output * problem.num_layers * problem.states if training else 0
-    fits(
-        call,
-        "x",
-        f"T = {steps} and B = {rows}",
-        "y and the tape" if training else "y",
-        output + kept,
-        "split x along T and carry the state from part to part",
-    )
+    kept, advice = 0, "split x along T and carry the state from part to part"
+    if training and recompute:
+        kept = output * (problem.num_layers - 1)
+    elif training:
+        kept = output * problem.num_layers * problem.states
+        advice += ", or pass recompute=True to keep less"
+    name = "y and the tape" if kept else "y"
+    fits(call, "x", f"T = {steps} and B = {rows}", name, output + kept, advice)
 
 
 def state(

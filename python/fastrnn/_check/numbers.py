@@ -40,6 +40,23 @@ def flag(call: str, name: str, value: Any) -> bool:
     return bool(value)
 
 
+def recompute(call: str, value: Any) -> int:
+    """Return what the engine takes: 0 for False, -1 for True, else the steps of a segment."""
+    if isinstance(value, (bool, np.bool_)):
+        return -1 if value else 0
+    ways = (
+        "expected False (keep everything), True (the engine picks the segments) "
+        "or the steps of a segment, an integer >= 1"
+    )
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{call}: recompute is {describe(value)}, {ways}") from None
+    if not 1 <= number <= _MAX_SIZE:
+        raise ValueError(f"{call}: recompute is {_shown(number)}, {ways}")
+    return number
+
+
 def dropout(call: str, value: Any) -> float:
     """Return the probability of zeroing an element, in [0, 1]."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(

@@ -33,6 +33,7 @@ def fit(
     schedule: Schedule | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
+    recompute: bool | int = False,
     validation: Batches | None = None,
     validate_every: int | None = None,
     patience: int | None = None,
@@ -70,6 +71,9 @@ def fit(
         Learning rate of each step; None keeps ``optimizer.lr``.
     clip_norm, clip_value : float or None
         Gradient clipping; by value comes first.
+    recompute : bool or int
+        Train long windows in less memory and more time, with the same results: what
+        ``LSTM.forward`` takes.
     validation : callable or sequence of batches, or None
         Evaluated before the first step, every ``validate_every`` steps and at the end.
     validate_every : int or None
@@ -156,6 +160,7 @@ def fit(
         "schedule": schedule,
         "clip_norm": clip_norm,
         "clip_value": clip_value,
+        "recompute": recompute,
         "validation": validation,
         "validate_every": validate_every,
         "patience": patience,

@@ -157,7 +157,10 @@ class Run:
         """Learn from one batch; the loss before learning."""
         history, options = self.history, self.options
         started = time.perf_counter()
-        y, state, tape = self.model.forward(batch.x, **_arguments(batch, self.state))
+        given = _arguments(batch, self.state)
+        if options["recompute"] is not False:
+            given["recompute"] = options["recompute"]
+        y, state, tape = self.model.forward(batch.x, **given)
         loss, d_y = self.loss(y, batch.target, batch.mask)
         if not math.isfinite(loss):
             raise FloatingPointError(

@@ -177,7 +177,12 @@ class Sequential:
         return x, tuple(out)
 
     def forward(
-        self, x: np.ndarray, state: tuple[Any, ...] | None = None, lengths: Any = None
+        self,
+        x: np.ndarray,
+        state: tuple[Any, ...] | None = None,
+        lengths: Any = None,
+        *,
+        recompute: bool | int = False,
     ) -> tuple[np.ndarray, tuple[Any, ...], list[Any]]:
         """Training pass.
 
@@ -190,6 +195,8 @@ class Sequential:
             One entry for each recurrent piece; None is zeros.
         lengths : (B,) int array or None
             Passed on to the recurrent pieces.
+        recompute : bool or int
+            Passed on to the recurrent pieces: less memory for more time, the same bits.
 
         Returns
         -------
@@ -201,7 +208,7 @@ class Sequential:
             if isinstance(piece, Module):
                 x, tape = piece.forward(x)
             else:
-                x, last, tape = piece.forward(x, next(states), **_given(lengths))
+                x, last, tape = piece.forward(x, next(states), **_given(lengths, recompute))
                 out.append(last)
             tapes.append(tape)
         return x, tuple(out), tapes
@@ -282,6 +289,7 @@ class Sequential:
                 piece.set_rng_state(own)
 
 
-def _given(lengths: Any) -> dict[str, Any]:
-    """Keyword arguments for ``lengths``: none at all when it is None."""
-    return {} if lengths is None else {"lengths": lengths}
+def _given(lengths: Any, recompute: bool | int = False) -> dict[str, Any]:
+    """Keyword arguments of a recurrent piece: none at all for what was not asked for."""
+    given = {} if lengths is None else {"lengths": lengths}
+    return given if recompute is False else given | {"recompute": recompute}
