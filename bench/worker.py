@@ -80,14 +80,10 @@ class PeerHost:
         self._call = {
             "inference": self._peer.infer,
             "training": self._peer.train_step,
-            "stream": self._stream,
+            "stream": self._peer.stream,
         }[problem.mode]
-
-    def _stream(self) -> None:
-        """All steps of x, one call each; the state goes on where it was."""
-        step = self._peer.step
-        for t in range(self._problem.T):
-            step(t)
+        if problem.mode == "stream":
+            self._peer.start_stream()
 
     def plan(self) -> dict[str, Any] | None:
         """How the library runs the prepared problem, in its own words."""

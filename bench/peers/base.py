@@ -31,6 +31,8 @@ class Peer(ABC):
     """Whether it can do several layers or directions; it is left out of them otherwise."""
     ragged: ClassVar[bool] = False
     """Whether it can do rows of different lengths, see `set_lengths`."""
+    x: Any
+    """What a stream steps over, one step an element; `prepare` sets it."""
     effort: ClassVar[float] = 1.0
     """Share of the usual time that it is timed for: less for a peer that takes long to prepare."""
 
@@ -111,6 +113,12 @@ class Peer(ABC):
             step.
         """
         raise NotImplementedError(f"{self.name} lists stream in its modes but has no step")
+
+    def stream(self) -> None:
+        """All steps of x, one call each; the state goes on where it was. This is what is timed."""
+        step = self.step
+        for t in range(len(self.x)):
+            step(t)
 
     def touch_weights(self) -> None:  # noqa: B027 - doing nothing is right for most peers
         """Change the weights a little, in place; called before every training step, not timed.

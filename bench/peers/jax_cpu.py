@@ -1,4 +1,4 @@
-"""JAX: ``lax.scan`` over the formulas, jitted; the input product of all steps is made beforehand."""
+"""JAX: ``lax.scan`` over the formulas, jitted; the input product of all steps comes first."""
 
 from __future__ import annotations
 

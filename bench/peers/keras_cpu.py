@@ -52,7 +52,7 @@ class KerasCpu(Peer):
         keras, tf = _modules()
         if tf.config.threading.get_intra_op_parallelism_threads() != threads:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
-            tf.config.threading.set_inter_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
         layer_type = {
             "lstm": keras.layers.LSTM, "gru": keras.layers.GRU, "rnn": keras.layers.SimpleRNN,
         }[problem.cell]  # fmt: skip
@@ -72,9 +72,10 @@ class KerasCpu(Peer):
         self.states = [tf.constant(s) for s in (h_0, c_0) if s is not None]
         self.d_y = tf.constant(np.ascontiguousarray(d_y.swapaxes(0, 1)))
         if problem.mode == "stream":
-            self.steps = [tf.constant(rows[:, t : t + 1]) for t in range(problem.T)]
-        first = self.steps[0] if problem.mode == "stream" else self.x
-        traced = tf.function(self._train if problem.mode == "training" else self._forward)
+            self.x = [tf.constant(rows[:, t : t + 1]) for t in range(problem.T)]
+        first = self.x[0] if problem.mode == "stream" else self.x
+        function = self._train if problem.mode == "training" else self._forward
+        traced = tf.function(function, autograph=False)
         self.call: Any = traced.get_concrete_function(first, self.states)
 
     def _forward(self, x: Any, states: Any) -> Any:
@@ -107,7 +108,7 @@ class KerasCpu(Peer):
         self.carried = self.states
 
     def step(self, t: int) -> Array:
-        y, self.carried = self.call(self.steps[t], self.carried)
+        y, self.carried = self.call(self.x[t], self.carried)
         result: Array = y.numpy()[:, 0]
         return result
 
@@ -121,7 +122,9 @@ class KerasCpu(Peer):
             scans = [(k, s) for k in range(self.problem.L) for s in ("", "_reverse")]
             scans = [(k, s) for k, s in scans if not s or self.problem.D == 2]
             for n, (layer, suffix) in enumerate(scans):
-                named |= _from_keras(self.problem, d_weights[3 * n : 3 * n + 3], f"_l{layer}{suffix}")
+                named |= _from_keras(
+                    self.problem, d_weights[3 * n : 3 * n + 3], f"_l{layer}{suffix}"
+                )
         return named
 
 

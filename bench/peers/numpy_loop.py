@@ -36,7 +36,7 @@ class NumpyLoop(Peer):
     ) -> None:
         from fastrnn import reference
 
-        self.problem = problem
+        self.problem, self.x = problem, x
         self.cell = reference.CELLS[REFERENCE_CELLS[problem.cell]]
         self.inputs = Inputs(weights, x, h_0, c_0, d_y)
         flat = list(weights.values())

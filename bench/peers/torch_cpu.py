@@ -107,10 +107,10 @@ class TorchCpu(Peer):
             h, c = self.state if p.cell == "lstm" else (self.state, None)
             self.cells.append(cell)
             self.states.append(h[layer] if c is None else (h[layer], c[layer]))
-        self.steps = list(self.x)
+        self.x = list(self.x)
 
     def step(self, t: int) -> Array:
-        y = self.steps[t]
+        y = self.x[t]
         for layer, cell in enumerate(self.cells):
             state = self.states[layer] = cell(y, self.states[layer])
             y = state[0] if isinstance(state, tuple) else state
