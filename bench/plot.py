@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.record import Document
+from bench.record import Document, Roofline
 from bench.tables import OURS, Row, ms, tables
 
 _COLOURS = ("#4c78a8", "#72b7b2", "#b279a2", "#eeca3b")  # one per thread count
@@ -48,7 +48,9 @@ def draw_speedups(document: Document, path: Path) -> None:
             panel.set_title(f"{cell.upper()}, {mode}")
         axes[i][0].set_ylabel("time of the best peer / time of fastrnn")
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
-    figure.suptitle(f"{document.machine_name}, {document.date[:10]}: above 1, fastrnn is quicker")
+    figure.suptitle(
+        f"{document.machine_name}, {document.date[:10]}: above 1, fastrnn is quicker", fontsize=9
+    )
     figure.savefig(path, dpi=110)
 
 
@@ -100,17 +102,21 @@ def draw_roofline(document: Document, path: Path) -> None:
     """
     if not document.rooflines:
         raise ValueError("bench: no roofline in the file, nothing to draw it with")
-    roof = max(document.rooflines, key=lambda r: r.threads)
-    rows = [
-        row
-        for rows in tables(document).values()
-        for row in rows
-        if row.threads == roof.threads and row.timed and row.floor
-    ]
-    if not rows:
+    found = [row for rows in tables(document).values() for row in rows if row.timed and row.floor]
+    by_roof = [(r, [row for row in found if row.threads == r.threads]) for r in document.rooflines]
+    by_roof = [(roof, rows) for roof, rows in by_roof if rows]
+    if not by_roof:
         raise ValueError("bench: nothing was timed, no roofline to draw")
-    figure = _figure(9, 6)
-    panel = figure.subplots()
+    figure = _figure(8 * len(by_roof), 6)
+    axes = figure.subplots(1, len(by_roof), squeeze=False)[0]
+    for panel, (roof, rows) in zip(axes, by_roof, strict=True):
+        _draw_roof(panel, roof, rows)
+    figure.suptitle(f"{document.machine_name}, {document.date[:10]}", fontsize=9)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_roof(panel: Any, roof: Roofline, rows: list[Row]) -> None:
+    """One thread count: roofs, marks and legend."""
     intensities = [row.problem.flops / row.floor.weight_bytes for row in rows if row.floor]
     left, right = min(intensities) / 2, max(intensities) * 2
     for level in roof.levels:
@@ -119,12 +125,19 @@ def draw_roofline(document: Document, path: Path) -> None:
             ends = [left, min(knee, right)]
             panel.plot(ends, [x * level.gbytes_per_s for x in ends], color="grey", linewidth=1)
             panel.annotate(
-                f"{level.name} {level.gbytes_per_s:.0f} GB/s", (left, left * level.gbytes_per_s),
-                fontsize=7, va="bottom",
-            )  # fmt: skip
+                f"{level.name} {level.gbytes_per_s:.0f} GB/s",
+                (left, left * level.gbytes_per_s),
+                fontsize=7,
+                va="bottom",
+            )
     panel.axhline(roof.fma_gflops, color="black", linewidth=1)
-    panel.annotate(f"FMA {roof.fma_gflops:.0f} GFLOP/s", (right, roof.fma_gflops), fontsize=7,
-                   ha="right", va="bottom")  # fmt: skip
+    panel.annotate(
+        f"FMA {roof.fma_gflops:.0f} GFLOP/s",
+        (right, roof.fma_gflops),
+        fontsize=7,
+        ha="right",
+        va="bottom",
+    )
     for row, x in zip(rows, intensities, strict=True):
         _draw_point(panel, row, x)
     for cell, colour in _CELL_COLOURS.items():
@@ -136,10 +149,9 @@ def draw_roofline(document: Document, path: Path) -> None:
         xscale="log", yscale="log", xlim=(left, right),
         xlabel="operations per byte of weights that a step has to read again",
         ylabel="GFLOP/s",
-        title=f"{document.machine_name}, {roof.threads} thread{'s' * (roof.threads > 1)}",
+        title=f"{roof.threads} thread{'s' * (roof.threads > 1)}",
     )  # fmt: skip
     panel.legend(fontsize=7, loc="lower right")
-    figure.savefig(path, dpi=130)
 
 
 def _draw_point(panel: Any, row: Row, x: float) -> None:
@@ -200,7 +212,7 @@ def draw_sweep(document: Document, path: Path) -> None:
         axes[i][0].set_ylabel("ms")
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize=8)
-    figure.suptitle(f"{document.machine_name}, {document.date[:10]}, {threads} threads")
+    figure.suptitle(f"{document.machine_name}, {document.date[:10]}, {threads} threads", fontsize=9)
     figure.savefig(path, dpi=110)
 
 

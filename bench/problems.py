@@ -170,7 +170,7 @@ def parse_shape(text: str) -> Shape:
     (2, 1)
     """
     known = (*SHAPES, *SWEEP)
-    named = {shape.name: shape for shape in known} | {shape.label: shape for shape in SHAPES}
+    named = {shape.name: shape for shape in known} | {shape.label: shape for shape in GRID}
     if text in named:
         return named[text]
     found = re.fullmatch(r"(\d+)x(\d+)x(\d+)x(\d+)(?:xL(\d+))?(?:xD([12]))?", text)

@@ -28,18 +28,18 @@ def markdown(document: Document) -> str:
         When nothing was timed.
     """
     found = tables(document)
-    threads = max((row.threads for rows in found.values() for row in rows), default=0)
-    groups = {
-        key: [row for row in rows if row.threads == threads and row.ratio(row.best_peer())]
-        for key, rows in found.items()
-    }
+    groups = {}
+    for key, rows in found.items():
+        most = max(row.threads for row in rows)
+        groups[key] = [row for row in rows if row.threads == most and row.ratio(row.best_peer())]
     groups = {key: rows for key, rows in groups.items() if rows}
     if not groups:
         raise ValueError("bench: fastrnn was not timed beside another peer, so there is no table")
     sections = []
     for mode in dict.fromkeys(mode for _, mode in groups):
         cells = {cell: rows for (cell, other), rows in groups.items() if other == mode}
-        text = f"{MODE_TITLES[mode].capitalize()}, {unit(mode)}, {thread_text(threads)}"
+        threads = thread_text(next(iter(cells.values()))[0].threads)
+        text = f"{MODE_TITLES[mode].capitalize()}, {unit(mode)}, {threads}"
         sections.append(Section(text, [_grid(mode, cells)], level=3))
     means = [
         f"{title(*key)} {mean.ratio:.2f}x"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -273,7 +274,7 @@ def new_document(settings: Any, command: list[str]) -> Document:
         machine_name=machine_name(facts),
         machine=facts,
         versions={"python": platform.python_version(), "numpy": np.__version__},
-        settings=asdict(settings),
+        settings=json.loads(json.dumps(asdict(settings))),  # as it will be read back
         peers=[],
         fma_unavailable=None,
     )

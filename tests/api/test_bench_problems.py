@@ -8,8 +8,10 @@ from bench.check import TOLERANCE, comparisons, complaint, expected_results, lar
 from bench.peers.base import toggle_first_element
 from bench.problems import (
     GATES,
+    GRID,
     REFERENCE_CELLS,
     SHAPES,
+    SWEEP,
     Problem,
     make_inputs,
     parse_shape,
@@ -31,9 +33,11 @@ def test_flops_of_one_step_counted_by_hand():
 
 def test_every_shape_has_a_name_a_reason_and_parses_back():
     assert len({shape.name for shape in SHAPES}) == len(SHAPES)
-    for shape in SHAPES:
+    for shape in (*SHAPES, *SWEEP):
         assert shape.why
-        assert parse_shape(shape.name) == parse_shape(shape.label) == shape
+        assert parse_shape(shape.name) == shape
+    for shape in GRID:
+        assert parse_shape(shape.label) == shape
 
 
 @pytest.mark.parametrize("text", ["", "4x4x4", "0x1x1x1", "1x2x3x4x5", "ax1x1x1", "1x-2x3x4"])

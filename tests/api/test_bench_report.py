@@ -126,7 +126,7 @@ def example():
 
 def test_the_tables_show_medians_ratios_and_percent_of_peak():
     lines = markdown(example()).splitlines()
-    header = "| shape | threads | fastrnn | torch | numpy | fastrnn p10-p90 | best peer | "
+    header = "| shape | threads | fastrnn | torch | numpy | fastrnn p25-p75 | best peer | "
     assert header + "best/fastrnn | torch/fastrnn | GFLOP/s | % of FMA peak |" in lines
     won = "| (4,100,8,16) | 1 | **1.00** | 2.00 | 30.0 | 0.900 to 1.10 | torch | 2.00x | 2.00x | "
     lost = "| (4,200,8,16) | 1 | 10.0 | **8.00** | - | 9.00 to 11.0 | torch | 0.80x | 0.80x | "
