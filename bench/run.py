@@ -28,7 +28,7 @@ from bench.record import (
 )
 from bench.timing import Contender, Effort, check, new_measurement, time_in_turn
 
-FULL = Effort(rounds=7, seconds=0.6, most_seconds=4.0, prepare_seconds=60.0)
+FULL = Effort(rounds=5, seconds=0.5, most_seconds=3.0, prepare_seconds=60.0)
 QUICK = Effort(rounds=3, seconds=0.1, most_seconds=1.0, prepare_seconds=60.0)
 
 

@@ -80,6 +80,7 @@ class Workers:
                 continue
             else:
                 worker.call("prepare", problem, timeout=self.effort.prepare_seconds)
+                worker.call("compute", [0], timeout=self.effort.prepare_seconds)
             found.append(Contender(measurement, worker, problem, self.effort.share(share)))
         return found
 
@@ -107,6 +108,43 @@ def workers(probing: Probing, threads: int, peers: list[str] | None = None) -> I
 def timed(contenders: list[Contender], group: Workers) -> dict[str, Contender]:
     """Time them in turn; those that came through, by the peer's name."""
     time_in_turn(contenders, group.wait)
+    return _came_through(contenders)
+
+
+def timed_pairs(
+    problem: Problem, other: Problem, groups: tuple[Workers, Workers], compare: bool = True
+) -> list[tuple[str, dict[str, float], dict[str, float]]]:
+    """Two problems side by side: every peer's summaries of both, timed in turn.
+
+    Parameters
+    ----------
+    groups : two Workers
+        The same peers twice: each problem stays prepared in a process of its own.
+    compare : bool
+        Whether the second problem's results are compared with the reference.
+    """
+    second = groups[1].contenders(other, compare)
+    able = {c.measurement.peer for c in second}
+    first = [c for c in groups[0].contenders(problem) if c.measurement.peer in able]
+    able &= {c.measurement.peer for c in first}
+    second = [c for c in second if c.measurement.peer in able]
+
+    def wait(worker: Worker) -> bool:
+        everyone = [w for group in groups for w, _ in group.by_name.values()]
+        return wait_until_idle([w.pid for w in everyone if w is not worker])
+
+    time_in_turn([c for pair in zip(first, second, strict=True) for c in pair], wait)
+    both = [_came_through(contenders) for contenders in (first, second)]
+    for group in groups:
+        release(group)
+    return [
+        (name, summary(both[0][name]), summary(both[1][name]))
+        for name in both[0]
+        if name in both[1]
+    ]
+
+
+def _came_through(contenders: list[Contender]) -> dict[str, Contender]:
     for contender in contenders:
         if contender.measurement.status != "timed":
             say(f"{contender.measurement.peer}: {contender.measurement.reason}")

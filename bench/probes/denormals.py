@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from bench.probes.base import Probing, Rows, say, summary, timed, workers
+from bench.probes.base import Probing, Rows, say, timed_pairs, workers
 from bench.sections import Grid, Section
 from bench.tables import number, thread_text
 
@@ -17,25 +18,21 @@ def run(probing: Probing) -> Rows:
         for problem in probing.problems(
             ["lstm", "gru", "rnn"], ["inference", "training"], ["small-batch"]
         ):
-            usual = group.contenders(problem)
-            names = [c.measurement.peer for c in usual]
-            tiny = other.contenders(replace(problem, subnormal=True), compare=False)
-            tiny = [c for c in tiny if c.measurement.peer in names]
-            for contender in tiny:
-                contender.worker.call("compute", [0])
-            normal = timed(usual, group)
-            subnormal = timed(tiny, other)
-            for name in normal.keys() & subnormal.keys():
+            tiny = replace(problem, subnormal=True)
+            for name, usual, subnormal in timed_pairs(problem, tiny, (group, other), compare=False):
                 row = {
-                    "problem": problem.name, "threads": threads, "peer": name,
-                    "normal": summary(normal[name]), "subnormal": summary(subnormal[name]),
-                }  # fmt: skip
+                    "problem": problem.name,
+                    "threads": threads,
+                    "peer": name,
+                    "normal": usual,
+                    "subnormal": subnormal,
+                }
                 say(f"{problem.name} {name}: {_ratio(row):.2f}x")
                 rows.append(row)
     return rows
 
 
-def _ratio(row: dict) -> float:
+def _ratio(row: dict[str, Any]) -> float:
     return float(row["subnormal"]["median_ms"] / row["normal"]["median_ms"])
 
 

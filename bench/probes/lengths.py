@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from bench.probes.base import Probing, Rows, say, summary, timed, workers
+from bench.probes.base import Probing, Rows, say, timed_pairs, workers
 from bench.problems import make_inputs
 from bench.sections import Grid, Section
 from bench.tables import number, thread_text
@@ -19,24 +20,24 @@ def run(probing: Probing) -> Rows:
             ["lstm", "gru", "rnn"], ["inference", "training"], ["small-batch", "char-lm"]
         ):
             ragged = replace(problem, ragged=True)
-            uneven = other.contenders(ragged)
-            names = [c.measurement.peer for c in uneven]
-            even = [c for c in group.contenders(problem) if c.measurement.peer in names]
             lengths = make_inputs(ragged).lengths
             assert lengths is not None, "a ragged problem has lengths"
             share = float(lengths.mean() / problem.T)
-            dense, short = timed(even, group), timed(uneven, other)
-            for name in dense.keys() & short.keys():
+            for name, dense, uneven in timed_pairs(problem, ragged, (group, other)):
                 row = {
-                    "problem": problem.name, "threads": threads, "peer": name, "valid": share,
-                    "dense": summary(dense[name]), "ragged": summary(short[name]),
-                }  # fmt: skip
+                    "problem": problem.name,
+                    "threads": threads,
+                    "peer": name,
+                    "valid": share,
+                    "dense": dense,
+                    "ragged": uneven,
+                }
                 say(f"{problem.name} {name}: {_ratio(row):.2f}x per step")
                 rows.append(row)
     return rows
 
 
-def _ratio(row: dict) -> float:
+def _ratio(row: dict[str, Any]) -> float:
     """Time per (b, t) that is there, over the same with dense rows."""
     return float(row["ragged"]["median_ms"] / row["valid"] / row["dense"]["median_ms"])
 
