@@ -7,6 +7,7 @@ from bench.sections import Grid, Section, to_markdown
 from bench.tables import (
     CELL_TITLES,
     MODE_TITLES,
+    OURS,
     Row,
     geometric_means,
     ms,
@@ -48,6 +49,8 @@ def markdown(document: Document) -> str:
     ]
     sections[-1].blocks.append(f"Geometric means of best peer over fastrnn: {', '.join(means)}.")
     sections[-1].blocks.append(_losses(groups))
+    peers = [f"{p.name} {p.version}" for p in document.peers if p.version and p.name != OURS]
+    sections[-1].blocks.append(f"Peers: {', '.join(peers)}.")
     return to_markdown(sections)
 
 
@@ -61,7 +64,7 @@ def _grid(mode: str, cells: dict[str, list[Row]]) -> Grid:
             best = row.best_peer()
             assert best is not None, "only compared rows come here"
             texts = [
-                time_text(ms(row.timed["fastrnn"]), mode),
+                time_text(ms(row.timed[OURS]), mode),
                 f"{time_text(ms(best), mode)} {best.peer}",
                 ratio_text(row.ratio(best)),
             ]
