@@ -44,6 +44,7 @@ class Settings:
     effort: Effort
     confine: bool = True  # keep a peer with n threads on n CPUs
     stream_threads: list[int] | None = None  # None: as the others
+    roofline: bool = True  # whether the machine's is measured first
     memory: Shape | None = None  # where the memory of a training step is measured
 
     @classmethod
@@ -188,7 +189,8 @@ class Runner:
         for threads in self.settings.every_thread_count:
             canary = self._canaries[threads] = self._new_worker(None, threads)
             self.document.fma_unavailable = canary.call("fma_unavailable")
-            if all(known.threads != threads for known in self.document.rooflines):
+            known = [roof.threads for roof in self.document.rooflines]
+            if self.settings.roofline and threads not in known:
                 self._wait_for_others_than(canary)
                 measured = roofline.ask(canary, self.document.machine["caches"])
                 self.document.rooflines += [measured] if measured else []

@@ -35,7 +35,7 @@ class Changed(NumpyLoop):
 def settings(**changes):
     defaults = {
         "cells": ["lstm"], "modes": ["inference"], "shapes": [TINY], "threads": [1],
-        "peers": ["numpy_loop"], "effort": SHORT,
+        "peers": ["numpy_loop"], "effort": SHORT, "roofline": False,
     }  # fmt: skip
     return Settings(**(defaults | changes))
 
@@ -362,7 +362,11 @@ def test_a_stream_that_loses_its_state_is_refused(tmp_path):
 
 
 def test_times_of_a_stream_are_per_step(tmp_path):
-    body = "    def step(self, t):\n        __import__('time').sleep(2e-3)\n        return super().step(t)"
+    body = (
+        "    def step(self, t):\n"
+        "        __import__('time').sleep(2e-3)\n"
+        "        return super().step(t)"
+    )
     shape = Shape("stream", 1, 25, 3, 7, "a stream", modes=("stream",))
     peers = [peer_file(tmp_path, "sleepy", body)]
     (measurement,) = run(tmp_path, modes=["stream"], shapes=[shape], peers=peers).measurements
@@ -379,7 +383,7 @@ def test_memory_is_what_the_first_call_adds(tmp_path):
     plain, hungry = (m.peak_bytes - m.before_bytes for m in document.memory)
     assert [m.status for m in document.memory] == ["timed", "timed"]
     assert plain < size // 4
-    assert size <= hungry < size * 1.25
+    assert 0.95 * size < hungry < 1.25 * size  # the kernel counts pages in lots
     assert "## Peak memory" in markdown(document)
 
 

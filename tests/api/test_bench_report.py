@@ -25,7 +25,9 @@ SHORT = Effort(rounds=2, seconds=0.002, most_seconds=0.01, fewest_rounds=2)
 
 def run(path, report=lambda line, settled: None, cells=("lstm",)):
     """A run of the NumPy loop alone."""
-    settings = Settings(list(cells), ["inference"], [TINY], [1], ["numpy_loop"], SHORT)
+    settings = Settings(
+        list(cells), ["inference"], [TINY], [1], ["numpy_loop"], SHORT, roofline=False
+    )
     return Runner(settings, path / "result.json", ["run"], report).run()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -54,7 +55,7 @@ def test_measured_rates_fall_from_level_to_level():
     rates = [level["gbytes_per_s"] for level in found["levels"]]
     assert found["fma_gflops"] > 1
     assert min(rates) > 0.1
-    assert all(lower < 1.3 * upper for upper, lower in zip(rates, rates[1:], strict=False))
+    assert all(lower < 1.3 * upper for upper, lower in pairwise(rates))
     assert rates[0] > 1.5 * rates[-1]
 
 
