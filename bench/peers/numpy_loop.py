@@ -15,6 +15,7 @@ class NumpyLoop(Peer):
     name = "numpy"
     modes = ("inference", "training", "stream")
     stacks = True
+    effort = 0.5
 
     @classmethod
     def available(cls) -> str | None:
