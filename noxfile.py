@@ -58,7 +58,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """A small part of the benchmark; arguments replace `run --quick`."""
+    """A small part of the benchmark, torch and ONNX Runtime; arguments replace `run --quick`."""
     session.install(".[bench]")
     session.run("python", "-m", "bench", *(session.posargs or ["run", "--quick"]))
 

@@ -1,14 +1,19 @@
 """The named problems: which shapes are timed, why each is there, and the data they are timed on.
 
-A problem is a cell, a mode and a shape (B, T, I, H) of one unidirectional float32 layer.
+A problem is a cell, a mode and a shape: (B, T, I, H), L layers, D directions, all float32.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.shapes import GRID, SHAPES, SWEEP, Shape, size_label
+
+__all__ = ["GATES", "GRID", "MODES", "SHAPES", "SWEEP", "Inputs", "Problem", "Shape"]
 
 GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 """Row blocks of the weights per cell, in PyTorch's orders: i f g o; r z n; one (tanh)."""
@@ -16,48 +21,9 @@ GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 REFERENCE_CELLS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}
 """The same cells as ``fastrnn.reference`` names them."""
 
-MODES = ("inference", "training")
-"""``inference``: forward alone. ``training``: forward, then backward to x and every weight."""
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A shape that is timed, with the reason it was chosen."""
-
-    name: str
-    B: int
-    T: int
-    I: int
-    H: int
-    why: str
-
-    @property
-    def label(self) -> str:
-        return f"{self.B}x{self.T}x{self.I}x{self.H}"
-
-
-SHAPES = (
-    Shape(
-        "one-stream", 1, 100, 64, 64,
-        "one sequence, weights within L1/L2: per-step overhead decides, threads rarely help",
-    ),
-    Shape(
-        "small-batch", 32, 64, 64, 128,
-        "reinforcement learning and forecasting: microseconds per step, so barriers show",
-    ),
-    Shape(
-        "char-lm", 64, 128, 128, 256,
-        "a character language model: recurrent weights fill half of a 2 MB L2",
-    ),
-    Shape(
-        "hydrology", 256, 365, 32, 256,
-        "a year of daily forcings per row: narrow input, long T, hundreds of MB saved for backward",
-    ),
-    Shape(
-        "deepbench-512", 32, 50, 512, 512,
-        "DeepBench's 512-unit size: weights (8 MB for LSTM) stream from L3 at every step",
-    ),
-)  # fmt: skip
+MODES = ("inference", "training", "stream")
+"""``inference``: forward alone. ``training``: forward, then backward to x and every weight.
+``stream``: forward, one call a step, the state carried from call to call; times are per step."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +36,14 @@ class Problem:
     T: int
     I: int
     H: int
+    L: int = 1
+    D: int = 1
+    subnormal: bool = False  # x, states and d_y below the smallest normal number, no biases
+    ragged: bool = False  # lengths uniform in 1..T; without it every row has T steps
 
     @property
     def shape_label(self) -> str:
-        return f"{self.B}x{self.T}x{self.I}x{self.H}"
+        return size_label(self.B, self.T, self.I, self.H, self.L, self.D)
 
     @property
     def name(self) -> str:
@@ -84,14 +54,35 @@ class Problem:
         return GATES[self.cell]
 
     @property
-    def flops(self) -> int:
-        """Matrix-product operations of one call; element-wise work is not counted.
+    def input_sizes(self) -> list[int]:
+        """Width of each layer's input: I, then D*H."""
+        return [self.I] + [self.D * self.H] * (self.L - 1)
 
-        Forward is ``2*B*T*G*H*(I+H)``; a training step is three times that (forward, the gradient
-        to the input and previous state, the gradient to the weights).
+    @property
+    def steps_per_time(self) -> int:
+        """Steps that a reported time covers: one in a stream, all of them otherwise."""
+        return 1 if self.mode == "stream" else self.T
+
+    @property
+    def flops(self) -> int:
+        """Matrix-product operations of what a reported time covers; no element-wise work.
+
+        Forward is ``2*B*T*G*H*(I+H)``, summed over layers and directions; a training step is three
+        times that (forward, the gradient to the input and previous state, that to the weights).
         """
-        forward = 2 * self.B * self.T * self.gates * self.H * (self.I + self.H)
-        return forward if self.mode == "inference" else 3 * forward
+        per_step = sum(2 * self.B * self.gates * self.H * (I + self.H) for I in self.input_sizes)
+        forward = per_step * self.D * self.steps_per_time
+        return 3 * forward if self.mode == "training" else forward
+
+    @property
+    def weight_names(self) -> list[str]:
+        """PyTorch's names, in PyTorch's order."""
+        return [
+            f"{kind}_l{layer}{suffix}"
+            for layer in range(self.L)
+            for suffix in ("", "_reverse")[: self.D]
+            for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        ]
 
     def with_steps(self, T: int) -> Problem:
         """The same problem with another number of steps."""
@@ -100,13 +91,15 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arrays of one problem, all float32 and C-contiguous, the same for every peer."""
+    """Arrays of one problem, float32 and C-contiguous, the same for every peer."""
 
-    weights: dict[str, NDArray[np.float32]]  # weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H), biases
+    weights: dict[str, NDArray[np.float32]]
+    """Per layer and direction weight_ih (G*H, I or D*H), weight_hh (G*H, H), biases (G*H,)."""
     x: NDArray[np.float32]  # (T, B, I)
-    h_0: NDArray[np.float32]  # (1, B, H)
-    c_0: NDArray[np.float32] | None  # (1, B, H), LSTM only
-    d_y: NDArray[np.float32]  # (T, B, H)
+    h_0: NDArray[np.float32]  # (L*D, B, H)
+    c_0: NDArray[np.float32] | None  # (L*D, B, H), LSTM only
+    d_y: NDArray[np.float32]  # (T, B, D*H)
+    lengths: NDArray[np.int64] | None = None  # (B,) for a ragged problem
 
 
 def make_inputs(problem: Problem, seed: int = 0) -> Inputs:
@@ -115,7 +108,7 @@ def make_inputs(problem: Problem, seed: int = 0) -> Inputs:
     Parameters
     ----------
     problem : Problem
-        Decides the shapes; the mode does not matter.
+        Decides the shapes; of the modes, a stream begins with states of zeros.
     seed : int
         Seed of the generator. Every process draws the same arrays from the same seed, so none of
         them has to travel between processes.
@@ -125,50 +118,69 @@ def make_inputs(problem: Problem, seed: int = 0) -> Inputs:
     Inputs
         Weights and biases uniform in ``[-1/sqrt(H), 1/sqrt(H)]`` (PyTorch's initialisation), x and
         d_y standard normal, states uniform in [-1, 1]: no zeros that a peer could get for free.
+        A subnormal problem has zero biases and everything else but the weights scaled by 1e-40.
 
     Examples
     --------
-    >>> inputs = make_inputs(Problem("gru", "training", B=2, T=3, I=5, H=7))
-    >>> inputs.x.shape, inputs.weights["weight_hh_l0"].shape, inputs.c_0 is None
-    ((3, 2, 5), (21, 7), True)
+    >>> inputs = make_inputs(Problem("gru", "training", B=2, T=3, I=5, H=7, L=2, D=2))
+    >>> inputs.x.shape, inputs.weights["weight_ih_l1_reverse"].shape, inputs.c_0 is None
+    ((3, 2, 5), (21, 14), True)
     """
     rng = np.random.default_rng(seed)
     bound = 1 / np.sqrt(problem.H)
     rows = problem.gates * problem.H
+    scale = np.float32(1e-40 if problem.subnormal else 1.0)
 
     def uniform(*shape: int, bound: float) -> NDArray[np.float32]:
         return rng.uniform(-bound, bound, shape).astype(np.float32)
 
-    weights = {
-        "weight_ih_l0": uniform(rows, problem.I, bound=bound),
-        "weight_hh_l0": uniform(rows, problem.H, bound=bound),
-        "bias_ih_l0": uniform(rows, bound=bound),
-        "bias_hh_l0": uniform(rows, bound=bound),
-    }
-    h_0 = uniform(1, problem.B, problem.H, bound=1.0)
-    c_0 = uniform(1, problem.B, problem.H, bound=1.0) if problem.cell == "lstm" else None
-    x = rng.standard_normal((problem.T, problem.B, problem.I), dtype=np.float32)
-    d_y = rng.standard_normal((problem.T, problem.B, problem.H), dtype=np.float32)
-    return Inputs(weights, x, h_0, c_0, d_y)
+    def normal(*shape: int) -> NDArray[np.float32]:
+        return rng.standard_normal(shape, dtype=np.float32) * scale
+
+    weights = {}
+    for name in problem.weight_names:
+        layer = int(re.findall(r"_l(\d+)", name)[0])
+        columns = {"weight_ih": (problem.input_sizes[layer],), "weight_hh": (problem.H,)}
+        array = uniform(rows, *columns.get(name[:9], ()), bound=bound)
+        weights[name] = array * 0 if problem.subnormal and name.startswith("bias") else array
+    states = (problem.L * problem.D, problem.B, problem.H)
+    start = 0.0 if problem.mode == "stream" else 1.0
+    h_0 = uniform(*states, bound=start) * scale
+    c_0 = uniform(*states, bound=start) * scale if problem.cell == "lstm" else None
+    x = normal(problem.T, problem.B, problem.I)
+    d_y = normal(problem.T, problem.B, problem.D * problem.H)
+    lengths = None
+    if problem.ragged:
+        lengths = rng.integers(1, problem.T, problem.B, endpoint=True, dtype=np.int64)
+        lengths[0] = problem.T  # the batch is as long as its longest row
+    return Inputs(weights, x, h_0, c_0, d_y, lengths)
 
 
 def parse_shape(text: str) -> Shape:
-    """A shape from its name (``char-lm``) or its sizes (``64x128x128x256`` = B x T x I x H).
+    """A shape from its name (``char-lm``) or its sizes, ``BxTxIxH`` with ``xL2`` and ``xD2``.
 
     Raises
     ------
     ValueError
         When the text is neither.
+
+    Examples
+    --------
+    >>> parse_shape("8x200x64x128xL2xD2").L, parse_shape("4x10x16x32").L
+    (2, 1)
     """
-    named = {shape.name: shape for shape in SHAPES} | {shape.label: shape for shape in SHAPES}
+    known = (*SHAPES, *SWEEP)
+    named = {shape.name: shape for shape in known} | {shape.label: shape for shape in GRID}
     if text in named:
         return named[text]
-    sizes = text.split("x")
-    if len(sizes) != 4 or not all(size.isdecimal() and int(size) > 0 for size in sizes):
+    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)x(\d+)(?:xL(\d+))?(?:xD([12]))?", text)
+    sizes = [int(size) for size in found.groups(default="1")] if found else [0]
+    if min(sizes) < 1:
         names = ", ".join(shape.name for shape in SHAPES)
         raise ValueError(
-            f"bench: shape is {text!r}, expected four positive sizes as BxTxIxH "
-            f"(such as 32x64x64x128) or one of {names}"
+            f"bench: shape is {text!r}, expected four positive sizes as BxTxIxH (such as "
+            f"32x64x64x128, or 8x200x64x128xL2xD2 for 2 layers in 2 directions) or one of {names}"
         )
-    B, T, I, H = map(int, sizes)
-    return Shape(text, B, T, I, H, "given on the command line")
+    B, T, I, H, L, D = sizes
+    modes = MODES if D == 1 else MODES[:2]
+    return Shape(text, B, T, I, H, "given on the command line", L=L, D=D, modes=modes)

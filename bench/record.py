@@ -8,10 +8,12 @@ from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-SCHEMA = "fastrnn-bench/1"
+SCHEMA = "fastrnn-bench/2"
+_READABLE = (SCHEMA, "fastrnn-bench/1")  # 1: without everything below that has a default
 
-STATUSES = ("timed", "refused", "failed")
-"""``refused``: results differ from the reference; ``failed``: raised, died or hung."""
+STATUSES = ("timed", "refused", "failed", "declined")
+"""``refused``: results differ from the reference; ``failed``: raised, died or took too long;
+``declined``: the peer does not do this problem."""
 
 
 @dataclass
@@ -24,6 +26,44 @@ class PeerFacts:
     unavailable: str | None  # the reason, None when it could run
     modes: list[str] = field(default_factory=list)
     cells: list[str] = field(default_factory=list)
+    effort: float = 1.0  # share of the usual repeats
+
+
+@dataclass
+class Level:
+    """One level of the memory, read by all threads together."""
+
+    name: str  # L1, L2, L3 or DRAM
+    bytes_per_thread: int  # what each thread read over and over
+    capacity_bytes: int  # what the level holds for that many threads
+    gbytes_per_s: float
+
+
+@dataclass
+class Roofline:
+    """What the machine can do at most with so many threads."""
+
+    threads: int
+    fma_gflops: float
+    levels: list[Level]
+
+
+@dataclass
+class MemoryUse:
+    """Memory that the first call of a problem added to a fresh process."""
+
+    cell: str
+    mode: str
+    B: int
+    T: int
+    I: int
+    H: int
+    threads: int
+    peer: str
+    status: str
+    reason: str | None = None
+    before_bytes: int = 0  # resident before the call
+    peak_bytes: int = 0  # the most that was resident during it
 
 
 @dataclass
@@ -38,7 +78,7 @@ class CanarySample:
 
 @dataclass
 class Measurement:
-    """One peer on one problem with one thread count."""
+    """One peer on one problem with one thread count; in a stream times are per step."""
 
     cell: str
     mode: str
@@ -60,6 +100,11 @@ class Measurement:
     strangers_cpus: float | None = None  # CPUs other processes used meanwhile
     busy_before: int = 0  # rounds that began although another worker was not idle yet
     plan: dict[str, Any] | None = None  # how the peer says it runs the problem
+    L: int = 1
+    D: int = 1
+    p25_ms: float | None = None
+    p75_ms: float | None = None
+    prepare_s: float | None = None  # building, compiling and the first call
 
 
 @dataclass
@@ -78,6 +123,9 @@ class Document:
     fma_unavailable: str | None
     canary: list[CanarySample] = field(default_factory=list)
     measurements: list[Measurement] = field(default_factory=list)
+    rooflines: list[Roofline] = field(default_factory=list)
+    memory: list[MemoryUse] = field(default_factory=list)
+    resumed: list[str] = field(default_factory=list)  # dates at which the run was taken up again
 
 
 def write(document: Document, path: Path) -> None:
@@ -103,7 +151,7 @@ def read(path: Path) -> Document:
         data = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"bench: {path} is not a JSON file ({error})") from error
-    if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
+    if not isinstance(data, dict) or data.pop("schema", None) not in _READABLE:
         raise ValueError(f"bench: {path} is not a result file with schema {SCHEMA!r}")
     document: Document = _build(Document, data, str(path))
     document.peers = [_build(PeerFacts, p, f"{path}, peers") for p in document.peers]
@@ -111,6 +159,11 @@ def read(path: Path) -> Document:
     document.measurements = [
         _build(Measurement, m, f"{path}, measurements") for m in document.measurements
     ]
+    document.rooflines = [_build(Roofline, r, f"{path}, rooflines") for r in document.rooflines]
+    for roofline in document.rooflines:
+        levels = [_build(Level, level, f"{path}, levels") for level in roofline.levels]
+        roofline.levels = levels
+    document.memory = [_build(MemoryUse, m, f"{path}, memory") for m in document.memory]
     for measurement in document.measurements:
         if measurement.status not in STATUSES:
             raise ValueError(

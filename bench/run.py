@@ -3,49 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import platform
-import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bench import record
-from bench.check import (
-    Arrays,
-    WrongResultError,
-    comparisons,
-    complaint,
-    expected_results,
-    largest_errors,
-)
+from bench import memory, record, roofline
+from bench.check import Arrays
 from bench.client import Worker, WorkerError
 from bench.machine import cpus_for, git_facts, machine_facts, machine_name
 from bench.problems import Problem, Shape
-from bench.quiet import StrangerMeter, wait_until_idle
-from bench.record import CanarySample, Document, Measurement, PeerFacts
+from bench.quiet import wait_until_idle
+from bench.record import (
+    CanarySample,
+    Document,
+    Measurement,
+    MemoryUse,
+    PeerFacts,
+)
+from bench.timing import Contender, Effort, check, new_measurement, time_in_turn
 
-
-@dataclass(frozen=True)
-class Effort:
-    """How long each peer is timed on each problem."""
-
-    rounds: int  # at least this many rounds,
-    seconds: float  # and at least this much time in timed calls;
-    most_seconds: float  # but no further round after this much,
-    fewest_rounds: int = 3  # unless there were fewer rounds than this.
-    most_calls: int = 2000  # in one round
-
-    def enough(self, rounds: int, seconds: float) -> bool:
-        if rounds >= self.rounds and seconds >= self.seconds:
-            return True
-        return seconds >= self.most_seconds and rounds >= self.fewest_rounds
-
-
-FULL = Effort(rounds=7, seconds=1.5, most_seconds=10.0)
-QUICK = Effort(rounds=3, seconds=0.2, most_seconds=2.0)
+FULL = Effort(rounds=5, seconds=0.5, most_seconds=3.0, prepare_seconds=60.0)
+QUICK = Effort(rounds=3, seconds=0.1, most_seconds=1.0, prepare_seconds=60.0)
 
 
 @dataclass(frozen=True)
@@ -59,29 +43,56 @@ class Settings:
     peers: list[str]
     effort: Effort
     confine: bool = True  # keep a peer with n threads on n CPUs
+    stream_threads: list[int] | None = None  # None: as the others
+    roofline: bool = True  # whether the machine's is measured first
+    memory: Shape | None = None  # where the memory of a training step is measured
+
+    @classmethod
+    def from_record(cls, values: dict[str, Any]) -> Settings:
+        """The settings that a result file holds."""
+
+        def shape(fields: dict[str, Any]) -> Shape:
+            return Shape(**(fields | {"modes": tuple(fields["modes"])}))
+
+        return cls(
+            **values
+            | {
+                "shapes": [shape(fields) for fields in values["shapes"]],
+                "effort": Effort(**values["effort"]),
+                "memory": shape(values["memory"]) if values["memory"] else None,
+            }
+        )
 
     @property
     def measurements(self) -> int:
         """Number of measurements asked for, those that turn out impossible included."""
-        return len(self.problems()) * len(self.threads) * len(self.peers)
+        timed = sum(len(self.threads_for(problem)) for problem in self.problems())
+        return (timed + len(self.memory_problems())) * len(self.peers)
+
+    @property
+    def every_thread_count(self) -> list[int]:
+        return sorted({n for problem in self.problems() for n in self.threads_for(problem)})
+
+    def threads_for(self, problem: Problem) -> list[int]:
+        """The thread counts of a problem."""
+        streams = problem.mode == "stream" and self.stream_threads
+        return list(streams or self.threads)
 
     def problems(self) -> list[Problem]:
-        return [
-            Problem(cell, mode, s.B, s.T, s.I, s.H)
+        every = [
+            Problem(cell, mode, s.B, s.T, s.I, s.H, s.L, s.D)
             for cell in self.cells
             for mode in self.modes
             for s in self.shapes
+            if mode in s.modes
         ]
+        return list(dict.fromkeys(every))  # the axes of a sweep meet in one shape
 
-
-@dataclass
-class Contender:
-    """A peer that passed the check of the problem at hand, with what was timed so far."""
-
-    measurement: Measurement
-    worker: Worker
-    meter: StrangerMeter
-    calls_ms: list[float] = field(default_factory=list)
+    def memory_problems(self) -> list[Problem]:
+        s = self.memory
+        if s is None:
+            return []
+        return [Problem(cell, "training", s.B, s.T, s.I, s.H, s.L, s.D) for cell in self.cells]
 
 
 class Runner:
@@ -99,6 +110,8 @@ class Runner:
     report : callable
         Called with one line of text and the number of measurements that this line settles, of
         ``settings.measurements`` in all.
+    unfinished : Document, optional
+        A run that was interrupted; what it holds is not measured again.
     """
 
     def __init__(
@@ -107,25 +120,19 @@ class Runner:
         path: Path | None,
         command: list[str],
         report: Callable[[str, int], None],
+        unfinished: Document | None = None,
     ) -> None:
         self.settings = settings
         self._report = report
         self._workers: dict[tuple[str, int], Worker] = {}
         self._canaries: dict[int, Worker] = {}
-        facts = machine_facts()
-        self.document = Document(
-            date=datetime.now(UTC).isoformat(timespec="seconds"),
-            command=command,
-            complete=False,
-            git=git_facts(),
-            machine_name=machine_name(facts),
-            machine=facts,
-            versions={"python": platform.python_version(), "numpy": np.__version__},
-            settings=asdict(settings),
-            peers=[],
-            fma_unavailable=None,
-        )
-        self.path = path or _free_path(self.document)
+        if unfinished is not None:
+            self.document = unfinished
+            _refuse_other_place(unfinished)
+            unfinished.resumed.append(datetime.now(UTC).isoformat(timespec="seconds"))
+        else:
+            self.document = new_document(settings, command)
+        self.path = path or free_path(self.document)
 
     def run(self) -> Document:
         """Do everything; the workers are ended however this ends."""
@@ -133,25 +140,36 @@ class Runner:
             self._start()
             for problem in self.settings.problems():
                 expected: dict[Problem, Arrays] = {}  # shared by all peers and thread counts
-                for threads in self.settings.threads:
+                for threads in self.settings.threads_for(problem):
+                    if self._is_there(problem, threads):
+                        self._report(f"{problem.name} {threads}T: there", len(self.settings.peers))
+                        continue
                     self._one_problem(problem, threads, expected)
                     record.write(self.document, self.path)
+            self._close()  # their memory is wanted now
+            self._measure_memory()
             self.document.complete = True
             record.write(self.document, self.path)
         finally:
-            for worker in self._everyone():
-                worker.close()
+            self._close()
         return self.document
 
     def _everyone(self) -> list[Worker]:
         return [*self._workers.values(), *self._canaries.values()]
 
+    def _close(self) -> None:
+        for worker in self._everyone():
+            worker.close()
+        self._workers.clear()
+        self._canaries.clear()
+
     def _start(self) -> None:
         """Start a worker for each peer and thread count, and ask what the peers can do."""
+        self.document.peers.clear()
         for module in self.settings.peers:
             facts = PeerFacts(module, module, None, None)
             try:
-                for threads in self.settings.threads:
+                for threads in self.settings.every_thread_count:
                     self._workers[module, threads] = self._new_worker(module, threads)
                     answer = self._workers[module, threads].call("describe")
                 facts = PeerFacts(module, **answer)
@@ -161,17 +179,33 @@ class Runner:
                 raise ValueError(f"bench: two peers have the name {facts.name!r}; rename one")
             self.document.peers.append(facts)
             if facts.unavailable:
-                problems = len(self.settings.problems()) * len(self.settings.threads)
-                self._report(f"{facts.name}: left out: {facts.unavailable}", problems)
-                for threads in self.settings.threads:
+                self._report(
+                    f"{facts.name}: left out: {facts.unavailable}",
+                    self.settings.measurements // len(self.settings.peers),
+                )
+                for threads in self.settings.every_thread_count:
                     if worker := self._workers.pop((module, threads), None):
                         worker.close()
-        for threads in self.settings.threads:
-            self._canaries[threads] = self._new_worker(None, threads)
-            self.document.fma_unavailable = self._canaries[threads].call("fma_unavailable")
+        for threads in self.settings.every_thread_count:
+            canary = self._canaries[threads] = self._new_worker(None, threads)
+            self.document.fma_unavailable = canary.call("fma_unavailable")
+            known = [roof.threads for roof in self.document.rooflines]
+            if self.settings.roofline and threads not in known:
+                self._wait_for_others_than(canary)
+                measured = roofline.ask(canary, self.document.machine["caches"])
+                self.document.rooflines += [measured] if measured else []
 
     def _new_worker(self, peer: str | None, threads: int) -> Worker:
         return Worker(peer, threads, cpus_for(threads) if self.settings.confine else [])
+
+    def _is_there(self, problem: Problem, threads: int) -> bool:
+        """Whether an interrupted run has this already; files are written problem by problem."""
+        key = asdict(new_measurement(problem, threads, ""))
+        fields = ("cell", "mode", "B", "T", "I", "H", "L", "D", "threads")
+        return any(
+            all(getattr(m, name) == key[name] for name in fields)
+            for m in self.document.measurements
+        )
 
     def _one_problem(self, problem: Problem, threads: int, expected: dict[Problem, Arrays]) -> None:
         """Check and time every peer that can do the problem."""
@@ -179,73 +213,19 @@ class Runner:
         for facts in self.document.peers:
             if facts.unavailable:
                 continue
-            if problem.mode not in facts.modes or problem.cell not in facts.cells:
-                self._report(f"{problem.name} {threads}T {facts.name}: not offered", 1)
-                continue
             worker = self._workers[facts.module, threads]
-            measurement = _new_measurement(problem, threads, facts.name)
+            measurement = new_measurement(problem, threads, facts.name)
             self.document.measurements.append(measurement)
-            self._check(problem, worker, measurement, expected)
-            if measurement.status == "timed":
-                contenders.append(Contender(measurement, worker, StrangerMeter(worker.pid)))
+            if check(problem, worker, measurement, expected, self.settings.effort):
+                effort = self.settings.effort.share(facts.effort)
+                contenders.append(Contender(measurement, worker, problem, effort))
             else:
                 self._settle(measurement, worker)
         if contenders:
             self._sample_canary(problem, threads)
-            self._time(problem, contenders)
+            time_in_turn(contenders, self._wait_for_others_than)
         for contender in contenders:
             self._settle(contender.measurement, contender.worker)
-
-    def _check(
-        self,
-        problem: Problem,
-        worker: Worker,
-        measurement: Measurement,
-        expected: dict[Problem, Arrays],
-    ) -> None:
-        """Compare with the reference; leaves the worker prepared for the problem itself."""
-        try:
-            for compared, rows in comparisons(problem):
-                if compared not in expected:
-                    expected[compared] = expected_results(compared, rows)
-                worker.call("prepare", compared)
-                results = worker.call("compute", rows)
-                for name, error in largest_errors(results, expected[compared]).items():
-                    measurement.errors[name] = max(error, measurement.errors.get(name, 0.0))
-            measurement.reason = complaint(measurement.errors)
-            if measurement.reason:
-                measurement.status = "refused"
-            else:
-                measurement.plan = worker.call("plan")
-        except WorkerError as error:
-            measurement.status, measurement.reason = "failed", str(error)
-        except WrongResultError as error:
-            measurement.status, measurement.reason = "refused", str(error)
-
-    def _time(self, problem: Problem, contenders: list[Contender]) -> None:
-        """Rounds over all contenders in turn, A B C A B C, until each has had enough."""
-        effort = self.settings.effort
-        unfinished = list(contenders)
-        while unfinished:
-            for contender in list(unfinished):
-                measurement = contender.measurement
-                if not self._wait_for_others_than(contender.worker):
-                    measurement.busy_before += 1
-                try:
-                    with contender.meter:
-                        times = contender.worker.call(
-                            "measure", effort.seconds / effort.rounds, effort.most_calls
-                        )
-                except WorkerError as error:
-                    measurement.status, measurement.reason = "failed", str(error)
-                    unfinished.remove(contender)
-                    continue
-                contender.calls_ms += [t * 1e-6 for t in times]
-                measurement.round_medians_ms.append(statistics.median(times) * 1e-6)
-                seconds = sum(contender.calls_ms) * 1e-3
-                if effort.enough(len(measurement.round_medians_ms), seconds):
-                    _summarize(contender, problem)
-                    unfinished.remove(contender)
 
     def _wait_for_others_than(self, worker: Worker) -> bool:
         """Sleep until no other worker uses CPU time, nor this process's own BLAS threads."""
@@ -260,40 +240,79 @@ class Runner:
         """Free the worker's memory and say what came out."""
         with contextlib.suppress(WorkerError):  # a worker that is gone has freed its memory
             worker.call("release")
-        place = f"{measurement.cell}/{measurement.mode}"
-        shape = f"{measurement.B}x{measurement.T}x{measurement.I}x{measurement.H}"
-        self._report(f"{place}/{shape} {measurement.threads}T {_in_words(measurement)}", 1)
+        self._report(in_words(measurement), 1)
+
+    def _measure_memory(self) -> None:
+        """A fresh process for every peer and cell, with the most threads of the run."""
+        threads = max(self.settings.threads)
+        for problem in self.settings.memory_problems():
+            expected: dict[Problem, Arrays] = {}
+            for facts in self.document.peers:
+                use = MemoryUse(
+                    problem.cell, problem.mode, problem.B, problem.T, problem.I, problem.H,
+                    threads, facts.name, "timed",
+                )  # fmt: skip
+                there = [(m.cell, m.peer) for m in self.document.memory]
+                if facts.unavailable or (use.cell, use.peer) in there:
+                    continue
+                worker = self._new_worker(facts.module, threads)
+                try:
+                    memory.measure(problem, worker, use, expected)
+                finally:
+                    worker.close()
+                self.document.memory.append(use)
+                record.write(self.document, self.path)
+                self._report(memory.in_words(use), 1)
 
 
-def _free_path(document: Document) -> Path:
+def new_document(settings: Any, command: list[str]) -> Document:
+    """A document with the facts of this machine and nothing measured."""
+    facts = machine_facts()
+    return Document(
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        complete=False,
+        git=git_facts(),
+        machine_name=machine_name(facts),
+        machine=facts,
+        versions={"python": platform.python_version(), "numpy": np.__version__},
+        settings=json.loads(json.dumps(asdict(settings))),  # as it will be read back
+        peers=[],
+        fma_unavailable=None,
+    )
+
+
+def free_path(document: Document, suffix: str = "") -> Path:
+    """Where the results of a run go when nobody says so."""
     folder = Path(__file__).resolve().parent / "results" / document.machine_name
-    stem = f"{document.date[:10]}-{document.git['commit'] or 'nogit'}"
+    stem = f"{document.date[:10]}-{document.git['commit'] or 'nogit'}{suffix}"
     number = 1
     while (path := folder / f"{stem}{f'-{number}' if number > 1 else ''}.json").exists():
         number += 1
     return path
 
 
-def _new_measurement(problem: Problem, threads: int, peer: str) -> Measurement:
-    return Measurement(
-        cell=problem.cell, mode=problem.mode, B=problem.B, T=problem.T, I=problem.I, H=problem.H,
-        threads=threads, peer=peer, status="timed",
-    )  # fmt: skip
+def _refuse_other_place(document: Document) -> None:
+    """A run goes on where it began: on the same machine, with the same source tree."""
+    here, git = machine_name(machine_facts()), git_facts()
+    if document.complete:
+        raise ValueError("bench: the run is complete, there is nothing to resume")
+    if document.machine_name != here:
+        raise ValueError(f"bench: the run was made on {document.machine_name}, this is {here}")
+    if document.git != git:
+        raise ValueError(
+            f"bench: the run was made at commit {document.git['commit']}, this is "
+            f"{git['commit']}{' with changes' if git['dirty'] else ''}; check it out to resume"
+        )
 
 
-def _summarize(contender: Contender, problem: Problem) -> None:
-    measurement = contender.measurement
-    p10, median, p90 = map(float, np.percentile(contender.calls_ms, (10, 50, 90)))
-    measurement.p10_ms, measurement.median_ms, measurement.p90_ms = p10, median, p90
-    measurement.calls = len(contender.calls_ms)
-    measurement.gflops = problem.flops / (median * 1e6)
-    measurement.strangers_cpus = round(contender.meter.cpus, 3)
-
-
-def _in_words(measurement: Measurement) -> str:
-    if measurement.status != "timed":
-        return f"{measurement.peer}: {measurement.status}: {measurement.reason}"
-    return (
-        f"{measurement.peer}: {measurement.median_ms:.3g} ms "
-        f"({measurement.p10_ms:.3g} to {measurement.p90_ms:.3g}), {measurement.gflops:.3g} GFLOP/s"
-    )
+def in_words(measurement: Measurement) -> str:
+    """One line about a settled measurement."""
+    m = measurement
+    problem = Problem(m.cell, m.mode, m.B, m.T, m.I, m.H, m.L, m.D)
+    head = f"{problem.name} {m.threads}T {m.peer}:"
+    if m.status != "timed":
+        return f"{head} {m.status}: {m.reason}"
+    unit, scale = ("us a step", 1e3) if m.mode == "stream" else ("ms", 1.0)
+    median, p25, p75 = (scale * (value or 0) for value in (m.median_ms, m.p25_ms, m.p75_ms))
+    return f"{head} {median:.3g} {unit} ({p25:.3g} to {p75:.3g}), {m.gflops:.3g} GFLOP/s"

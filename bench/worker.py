@@ -7,12 +7,14 @@ library may be imported before the CPUs are set: thread pools look at them when 
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
 import sys
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,8 +36,9 @@ class PeerHost:
         self._threads = threads
         self._peer: Any = None  # the prepared instance
         self._call: Any = None  # its method that is timed
+        self._problem: Any = None
         self._training = False
-        self._last = 0.0  # seconds of the latest timed call
+        self._last = 0.0  # seconds of the latest call
 
     def describe(self) -> dict[str, Any]:
         """Name, version, reason for being unavailable, and what the peer can do."""
@@ -46,7 +49,19 @@ class PeerHost:
             "unavailable": unavailable,
             "modes": list(self._type.modes),
             "cells": list(self._type.cells),
+            "effort": self._type.effort,
         }
+
+    def declines(self, problem: Problem) -> str | None:
+        """Why the peer does not do this problem; None when it does."""
+        kind = self._type
+        if problem.mode not in kind.modes or problem.cell not in kind.cells:
+            return f"does no {problem.cell} {problem.mode}"
+        if problem.L * problem.D > 1 and not kind.stacks:
+            return "does one layer in one direction"
+        if problem.ragged and not kind.ragged:
+            return "does rows of one length"
+        return kind.declines(problem)
 
     def prepare(self, problem: Problem) -> None:
         """Draw the problem's arrays and hand them to a new instance of the peer."""
@@ -58,8 +73,17 @@ class PeerHost:
         self._peer.prepare(
             problem, data.weights, data.x, data.h_0, data.c_0, data.d_y, self._threads
         )
+        if data.lengths is not None:
+            self._peer.set_lengths(data.lengths)
+        self._problem = problem
         self._training = problem.mode == "training"
-        self._call = self._peer.train_step if self._training else self._peer.infer
+        self._call = {
+            "inference": self._peer.infer,
+            "training": self._peer.train_step,
+            "stream": self._peer.stream,
+        }[problem.mode]
+        if problem.mode == "stream":
+            self._peer.start_stream()
 
     def plan(self) -> dict[str, Any] | None:
         """How the library runs the prepared problem, in its own words."""
@@ -68,7 +92,14 @@ class PeerHost:
 
     def compute(self, rows: list[int] | None) -> dict[str, Array]:
         """Run the prepared problem once and return its results, or only some rows of the batch."""
+        if self._problem.mode == "stream":
+            self._peer.start_stream()
+            import numpy as np
+
+            return {"y": np.stack([self._peer.step(t).copy() for t in range(self._problem.T)])}
+        start = time.perf_counter()
         self._call()
+        self._last = time.perf_counter() - start
         results: dict[str, Array] = self._peer.results()
         if rows is not None:
             results = {n: results[n][:, rows] for n in _BATCH_AXIS_1 if n in results}
@@ -78,7 +109,7 @@ class PeerHost:
         """Nanoseconds of each call, for about the given time and at least one call.
 
         A few untimed calls come first, to bring weights back into the caches and threads out of
-        their sleep; only at the first visit if a call takes long, for then it does not matter.
+        their sleep; not when a call takes long, for then it does not matter.
         """
         if self._last < _LONG_CALL_SECONDS:
             end = time.perf_counter() + _WARM_UP_SECONDS
@@ -104,11 +135,31 @@ class PeerHost:
         self._call()
         return time.perf_counter_ns() - start
 
+    def memory(self, problem: Problem) -> dict[str, int]:
+        """Bytes resident before the problem's first call, and at the peak of that call.
+
+        For a fresh process: everything that the library takes at its first call is counted.
+        """
+        self.prepare(problem)
+        gc.collect()
+        with contextlib.suppress(OSError):  # where it is not allowed the peak includes `prepare`
+            Path("/proc/self/clear_refs").write_text("5")  # VmHWM starts anew
+        before = _status_bytes("VmRSS")
+        self._call()
+        return {"before": before, "peak": _status_bytes("VmHWM")}
+
     def release(self) -> None:
         """Drop the prepared problem and its memory."""
         self._peer = self._call = None
         self._last = 0.0
         gc.collect()
+
+
+def _status_bytes(name: str) -> int:
+    """A field of /proc/self/status that counts kB, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith(f"{name}:"))
+    return int(line.split()[1]) * 1024
 
 
 def serve(host: Any, connection: Connection) -> None:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.problems import MODES, Problem
+from bench.problems import Problem
 
 Array = NDArray[np.float32]
 
@@ -23,10 +23,18 @@ class Peer(ABC):
 
     name: ClassVar[str]
     """What the tables call it."""
-    modes: ClassVar[tuple[str, ...]] = MODES
-    """The modes it can do; it is left out of the others."""
+    modes: ClassVar[tuple[str, ...]] = ("inference", "training")
+    """The modes it can do; it is left out of the others. "stream" needs `start_stream`, `step`."""
     cells: ClassVar[tuple[str, ...]] = ("lstm", "gru", "rnn")
     """The cells it can do; it is left out of the others."""
+    stacks: ClassVar[bool] = False
+    """Whether it can do several layers or directions; it is left out of them otherwise."""
+    ragged: ClassVar[bool] = False
+    """Whether it can do rows of different lengths, see `set_lengths`."""
+    x: Any
+    """What a stream steps over, one step an element; `prepare` sets it."""
+    effort: ClassVar[float] = 1.0
+    """Share of the usual time that it is timed for: less for a peer that takes long to prepare."""
 
     @classmethod
     @abstractmethod
@@ -37,6 +45,11 @@ class Peer(ABC):
     @abstractmethod
     def version(cls) -> str:
         """The version that is being timed."""
+
+    @classmethod
+    def declines(cls, problem: Problem) -> str | None:
+        """None, or one sentence that says why this peer had better not be given this problem."""
+        return None
 
     @abstractmethod
     def prepare(
@@ -49,7 +62,7 @@ class Peer(ABC):
         d_y: Array,
         threads: int,
     ) -> None:
-        """Build the layer and hand it the arrays; not timed.
+        """Build the layer and hand it the arrays, compile what has to be compiled; not timed.
 
         Parameters
         ----------
@@ -57,11 +70,12 @@ class Peer(ABC):
             Cell, mode and sizes.
         weights : dict of float32 arrays
             ``weight_ih_l0`` (G*H, I), ``weight_hh_l0`` (G*H, H), ``bias_ih_l0`` and ``bias_hh_l0``
-            (G*H,), in PyTorch's gate orders i f g o and r z n.
+            (G*H,), in PyTorch's gate orders i f g o and r z n; further layers and directions under
+            PyTorch's names (``weight_ih_l1_reverse``), weight_ih being (G*H, D*H) above layer 0.
         x : (T, B, I) float32
-        h_0, c_0 : (1, B, H) float32
+        h_0, c_0 : (L*D, B, H) float32
             Initial states; c_0 is None for cells without one.
-        d_y : (T, B, H) float32
+        d_y : (T, B, D*H) float32
             Gradient that arrives at the output, for the training mode.
         threads : int
             Compute threads to use.
@@ -78,6 +92,34 @@ class Peer(ABC):
         """
         raise NotImplementedError(f"{self.name} lists training in its modes but has no train_step")
 
+    def set_lengths(self, lengths: NDArray[np.int64]) -> None:
+        """Take the steps of each row, (B,) in 1..T; called after `prepare`, before any call.
+
+        Only called when `ragged` is true. Results past a row's end are zeros.
+        """
+        raise NotImplementedError(f"{self.name} says it is ragged but has no set_lengths")
+
+    def start_stream(self) -> None:
+        """Go back to the initial states, for the stream mode; not timed."""
+        raise NotImplementedError(f"{self.name} lists stream in its modes but has no start_stream")
+
+    def step(self, t: int) -> Array:
+        """One step with the carried state on x[t], as a user would write it.
+
+        Returns
+        -------
+        (B, H) float32
+            The output, readable by NumPy without further work; it may be overwritten by the next
+            step.
+        """
+        raise NotImplementedError(f"{self.name} lists stream in its modes but has no step")
+
+    def stream(self) -> None:
+        """All steps of x, one call each; the state goes on where it was. This is what is timed."""
+        step = self.step
+        for t in range(len(self.x)):
+            step(t)
+
     def touch_weights(self) -> None:  # noqa: B027 - doing nothing is right for most peers
         """Change the weights a little, in place; called before every training step, not timed.
 
@@ -93,8 +135,8 @@ class Peer(ABC):
         Returns
         -------
         dict of float32 arrays
-            ``y`` (T, B, H), ``h_n`` and, for LSTM, ``c_n`` (1, B, H); after a training step also
-            ``d_x`` (T, B, I) and ``d_`` + name for every weight.
+            ``y`` (T, B, D*H), ``h_n`` and, for LSTM, ``c_n`` (L*D, B, H); after a training step
+            also ``d_x`` (T, B, I) and ``d_`` + name for every weight.
         """
 
     def plan(self) -> dict[str, Any] | None:

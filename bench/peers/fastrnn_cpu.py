@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.peers.base import Array, Peer, toggle_first_element
 from bench.problems import Problem
 
 
 class FastrnnCpu(Peer):
-    """``layer(x, state)`` for inference; ``layer.forward`` and ``layer.backward`` for training."""
+    """``layer(x, state)`` for inference; ``layer.forward`` and ``layer.backward`` for training.
+
+    A stream goes through ``fastrnn.Stepper``, or, in a version without it, through the layer with
+    one step a call; ``plan`` says which.
+    """
 
     name = "fastrnn"
+    modes = ("inference", "training", "stream")
+    stacks = True
+    ragged = True
 
     @classmethod
     def available(cls) -> str | None:
@@ -44,18 +54,44 @@ class FastrnnCpu(Peer):
 
         fastrnn.set_num_threads(threads)
         layer_type = {"lstm": fastrnn.LSTM, "gru": fastrnn.GRU, "rnn": fastrnn.RNN}[problem.cell]
-        self.layer = layer_type(problem.I, problem.H)
+        self.layer = layer_type(
+            problem.I, problem.H, num_layers=problem.L, bidirectional=problem.D == 2
+        )
         self.layer.load_state_dict(weights)
-        self.training = problem.mode == "training"
+        self.mode = problem.mode
         self.x, self.d_y = x, d_y
         self.state = h_0 if c_0 is None else (h_0, c_0)
+        self.lengths: NDArray[np.int64] | None = None
+        self.stepper: Any = None
+
+    def set_lengths(self, lengths: NDArray[np.int64]) -> None:
+        self.lengths = lengths
 
     def infer(self) -> None:
-        self.y, self.state_n = self.layer(self.x, self.state)
+        self.y, self.state_n = self.layer(self.x, self.state, self.lengths)
 
     def train_step(self) -> None:
-        self.y, self.state_n, tape = self.layer.forward(self.x, self.state)
+        self.y, self.state_n, tape = self.layer.forward(self.x, self.state, self.lengths)
         self.d_x, _, self.gradients = self.layer.backward(tape, self.d_y)
+
+    def start_stream(self) -> None:
+        import fastrnn
+
+        _, B, _ = self.x.shape
+        if hasattr(fastrnn, "Stepper"):
+            self.stepper = fastrnn.Stepper(self.layer, streams=B)  # its state starts at zero
+            self.step = self._step_with_stepper  # type: ignore[method-assign]
+        else:
+            self.state_n = self.state
+        self.y = np.empty((B, self.layer.hidden_size), np.float32)
+
+    def step(self, t: int) -> Array:
+        y, self.state_n = self.layer(self.x[t : t + 1], self.state_n)
+        return y[0]
+
+    def _step_with_stepper(self, t: int) -> Array:
+        y: Array = self.stepper.step(self.x[t], out=self.y)
+        return y
 
     def touch_weights(self) -> None:
         for parameter in self.layer.parameters().values():
@@ -66,7 +102,7 @@ class FastrnnCpu(Peer):
         named = {"y": self.y, "h_n": h_n}
         if c_n is not None:
             named["c_n"] = c_n
-        if self.training:
+        if self.mode == "training":
             named["d_x"] = self.d_x
             named |= {f"d_{name}": gradient for name, gradient in self.gradients.items()}
         return named
@@ -74,4 +110,6 @@ class FastrnnCpu(Peer):
     def plan(self) -> dict[str, Any] | None:
         import fastrnn
 
-        return dict(fastrnn.explain(self.layer, self.x, training=self.training))
+        if self.mode == "stream":
+            return {"api": "Stepper.step" if self.stepper else "layer, one step a call: no Stepper"}
+        return dict(fastrnn.explain(self.layer, self.x, training=self.mode == "training"))

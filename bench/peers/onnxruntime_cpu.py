@@ -1,26 +1,24 @@
-"""ONNX Runtime's LSTM, GRU and RNN operators: a model of one node, inference only."""
+"""ONNX Runtime's LSTM, GRU and RNN operators: a model of one node a layer, inference only."""
 
 from __future__ import annotations
 
 import importlib.util
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bench.onnx_model import layer_inputs, named_results, onnx_model
 from bench.peers.base import Array, Peer
 from bench.problems import Problem
-
-# ONNX orders the row blocks i o f c and z r h; ours (PyTorch's) are i f g o and r z n.
-_BLOCK_ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
-_OPSET = 22  # the newest one in which LSTM, GRU and RNN were revised
-_IR_VERSION = 10  # of the same ONNX release as that opset; a newer one is refused by older runtimes
 
 
 class OnnxRuntimeCpu(Peer):
     """One session per problem, weights as initializers, states as inputs, ``session.run`` timed."""
 
     name = "onnxruntime"
-    modes = ("inference",)
+    modes = ("inference", "stream")
+    stacks = True
+    ragged = True
 
     @classmethod
     def available(cls) -> str | None:
@@ -47,65 +45,42 @@ class OnnxRuntimeCpu(Peer):
     ) -> None:
         import onnxruntime
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
+        self.options = onnxruntime.SessionOptions()
+        self.options.intra_op_num_threads = threads
+        self.options.inter_op_num_threads = 1
+        self.problem, self.weights, self.x = problem, weights, x
+        self.states = layer_inputs(problem, h_0, c_0)
+        self.feed = {"X": x} | self.states
+        self._load(lengths=False)
+
+    def _load(self, lengths: bool) -> None:
+        import onnxruntime
+
         self.session = onnxruntime.InferenceSession(
-            one_node_model(problem, weights), options, providers=["CPUExecutionProvider"]
+            onnx_model(self.problem, self.weights, lengths),
+            self.options,
+            providers=["CPUExecutionProvider"],
         )
-        self.feed = {"X": x, "initial_h": h_0}
-        if c_0 is not None:
-            self.feed["initial_c"] = c_0
+
+    def set_lengths(self, lengths: NDArray[np.int64]) -> None:
+        self._load(lengths=True)
+        self.feed["lengths"] = lengths.astype(np.int32)
 
     def infer(self) -> None:
         self.outputs = self.session.run(None, self.feed)
 
+    def start_stream(self) -> None:
+        outputs = [output.name for output in self.session.get_outputs()]
+        self.carried = [f"initial_{name}" for name in outputs[1:]]
+        self.feed = dict(self.states)
+
+    def step(self, t: int) -> Array:
+        feed = self.feed
+        feed["X"] = self.x[t : t + 1]
+        y, *states = self.session.run(None, feed)
+        feed.update(zip(self.carried, states, strict=True))
+        result: Array = y[0, 0]
+        return result
+
     def results(self) -> dict[str, Array]:
-        named = dict(zip(("y", "h_n", "c_n"), self.outputs, strict=False))
-        named["y"] = named["y"][:, 0]  # (T, directions, B, H) -> (T, B, H)
-        return named
-
-
-def one_node_model(problem: Problem, weights: dict[str, Array]) -> bytes:
-    """A serialized ONNX model that holds one recurrent node with the given weights.
-
-    ``linear_before_reset=1`` is the reset-after GRU that PyTorch and fastrnn compute.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    B, T, I, H = problem.B, problem.T, problem.I, problem.H
-
-    def blocks(array: Array) -> Array:
-        parts = array.reshape(problem.gates, H, -1)[list(_BLOCK_ORDER[problem.cell])]
-        return parts.reshape(array.shape)
-
-    bias = np.concatenate([blocks(weights["bias_ih_l0"]), blocks(weights["bias_hh_l0"])])
-    initializers = {
-        "W": blocks(weights["weight_ih_l0"])[None],  # (directions, G*H, I)
-        "R": blocks(weights["weight_hh_l0"])[None],  # (directions, G*H, H)
-        "B": bias[None],  # (directions, 2*G*H)
-    }
-    states = ["h", "c"] if problem.cell == "lstm" else ["h"]
-    attributes: dict[str, Any] = {"linear_before_reset": 1} if problem.cell == "gru" else {}
-    node = helper.make_node(
-        problem.cell.upper(),
-        ["X", "W", "R", "B", "", *(f"initial_{s}" for s in states)],  # "": no sequence_lens
-        ["Y", *(f"Y_{s}" for s in states)],
-        hidden_size=H,
-        **attributes,
-    )
-
-    def tensor(name: str, *shape: int) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-    graph = helper.make_graph(
-        [node],
-        problem.cell,
-        [tensor("X", T, B, I), *(tensor(f"initial_{s}", 1, B, H) for s in states)],
-        [tensor("Y", T, 1, B, H), *(tensor(f"Y_{s}", 1, B, H) for s in states)],
-        [numpy_helper.from_array(value, name) for name, value in initializers.items()],
-    )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR_VERSION
-    )
-    return bytes(model.SerializeToString())
+        return named_results(self.problem, self.outputs)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from bench import record
-from bench.plot import draw_speedups
+from bench import readme_tables, record
+from bench.compare import compare
+from bench.plot import draw_roofline, draw_speedups, draw_sweep
 from bench.problems import Shape
-from bench.report import markdown
-from bench.run import Effort, Runner, Settings
+from bench.report import markdown, sections
+from bench.run import Runner, Settings
+from bench.sections import Figure, Section, to_html
+from bench.timing import Effort
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = Shape("tiny", B=2, T=5, I=3, H=7, why="seconds matter in a test")
@@ -21,7 +25,9 @@ SHORT = Effort(rounds=2, seconds=0.002, most_seconds=0.01, fewest_rounds=2)
 
 def run(path, report=lambda line, settled: None, cells=("lstm",)):
     """A run of the NumPy loop alone."""
-    settings = Settings(list(cells), ["inference"], [TINY], [1], ["numpy_loop"], SHORT)
+    settings = Settings(
+        list(cells), ["inference"], [TINY], [1], ["numpy_loop"], SHORT, roofline=False
+    )
     return Runner(settings, path / "result.json", ["run"], report).run()
 
 
@@ -126,7 +132,7 @@ def example():
 
 def test_the_tables_show_medians_ratios_and_percent_of_peak():
     lines = markdown(example()).splitlines()
-    header = "| shape | threads | fastrnn | torch | numpy | fastrnn p10-p90 | best peer | "
+    header = "| shape | threads | fastrnn | torch | numpy | fastrnn p25-p75 | best peer | "
     assert header + "best/fastrnn | torch/fastrnn | GFLOP/s | % of FMA peak |" in lines
     won = "| (4,100,8,16) | 1 | **1.00** | 2.00 | 30.0 | 0.900 to 1.10 | torch | 2.00x | 2.00x | "
     lost = "| (4,200,8,16) | 1 | 10.0 | **8.00** | - | 9.00 to 11.0 | torch | 0.80x | 0.80x | "
@@ -180,7 +186,111 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
         draw_speedups(example(), tmp_path / "bars.png")
 
 
+def with_roofline(document):
+    levels = [record.Level("L2", 2**20, 2**21, 180.0), record.Level("DRAM", 2**28, 2**34, 16.0)]
+    document.rooflines = [record.Roofline(1, 100.0, levels)]
+    return document
+
+
+def test_the_percent_of_the_floor_stands_beside_each_time():
+    lines = markdown(with_roofline(example())).splitlines()
+    (won,) = (line for line in lines if line.startswith("| (4,100,8,16) | 1 | **1.00**"))
+    # 3 * 2 * 4 * 100 * 4*16 * (8+16) operations at 100 GFLOP/s are 0.0369 ms, of 1 ms
+    assert won.endswith("| 3.69 | FMA |")
+    assert "| 1 | 100 | 180.0 | 16.0 |" in lines
+
+
+def test_the_roofline_is_drawn(tmp_path):
+    pytest.importorskip("matplotlib", reason="drawings need matplotlib")
+    path = tmp_path / "roofline.png"
+    draw_roofline(with_roofline(example()), path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match="no roofline in the file"):
+        draw_roofline(example(), path)
+
+
+def test_a_sweep_is_drawn_and_another_run_is_not(tmp_path):
+    pytest.importorskip("matplotlib", reason="drawings need matplotlib")
+    path = tmp_path / "sweep.png"
+    document = example()
+    with pytest.raises(ValueError, match="no sweep in the file"):
+        draw_sweep(document, path)
+    sizes = [{"B": 4, "T": T, "I": 8, "H": 16, "axis": "T"} for T in (100, 200)]
+    document.settings = {"shapes": sizes}
+    draw_sweep(document, path)
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_needs_nothing_else_and_marks_losses():
+    parts = sections(with_roofline(example()))
+    parts.insert(1, Section("Figures", [Figure("a <drawing>", b"\x89PNG data")]))
+    page = to_html(parts)
+    assert page.count('<tr class="loss">') == 1
+    assert '<img alt="a &lt;drawing&gt;" src="data:image/png;base64,' in page
+    assert "<strong>8.00</strong>" in page
+    assert not re.search(r"(src|href)=.https?:", page)
+
+
+def test_the_readme_shows_what_its_command_prints():
+    text = (ROOT / "README.md").read_text()
+    (arguments,) = re.findall(r"^python -m bench (report \S+ --readme)$", text, re.MULTILINE)
+    shown = re.search(r"<!-- printed by the command above -->\n(.*)<!-- end -->", text, re.DOTALL)
+    assert readme_tables.markdown(record.read(ROOT / arguments.split()[1])) == shown[1]
+
+
+def test_readme_tables_name_the_best_peer_and_every_loss():
+    text = readme_tables.markdown(example())
+    assert "| (4,100,8,16) | **1.00** | 2.00 torch | 2.00x |" in text
+    assert "| (4,200,8,16) | 10.0 | **8.00 torch** | 0.80x |" in text
+    assert "behind torch (0.80x)" in text
+
+
+# --- two files -------------------------------------------------------------------------------
+
+
+def test_a_file_compared_with_itself_has_no_changes():
+    text, slower = compare(example(), example(), "fastrnn")
+    assert slower == 0
+    assert "over 3 problems: 1.000" in text
+    assert "quicker" not in text
+
+
+def test_what_is_slower_beyond_the_noise_is_named():
+    after = example()
+    for m in after.measurements[:1]:  # fastrnn at the first problem
+        m.median_ms, m.p10_ms, m.p90_ms = 2.0, 1.9, 2.1
+    text, slower = compare(example(), after, "fastrnn")
+    assert slower == 1
+    assert "- LSTM, training step (4,100,8,16), 1 thread: 0.50x" in text
+    assert "measurements of peers that did not change (torch, numpy, onnxruntime)" in text
+
+
+def test_what_the_rounds_do_not_agree_on_is_noise():
+    before, after = example(), example()
+    before.measurements[0].round_medians_ms = [1.0, 1.6]
+    after.measurements[0].median_ms = 1.2
+    after.measurements[0].p10_ms, after.measurements[0].p90_ms = 1.15, 1.3
+    _, slower = compare(before, after, "fastrnn")
+    assert slower == 0
+
+
+def test_files_without_a_common_problem_are_refused():
+    with pytest.raises(ValueError, match="no timed problem of 'openvino' in common"):
+        compare(example(), example(), "openvino")
+
+
 # --- the command line ------------------------------------------------------------------------
+
+
+def test_compare_from_the_command_line_tells_by_its_exit_status(tmp_path):
+    before, after = example(), example()
+    for m in after.measurements:
+        m.median_ms, m.p10_ms, m.p90_ms = m.median_ms and 3 * m.median_ms, 2.9, 3.1
+    after.measurements[0].median_ms = 3.0
+    record.write(before, tmp_path / "a.json")
+    record.write(after, tmp_path / "b.json")
+    assert bench_command("compare", tmp_path / "a.json", tmp_path / "a.json").returncode == 0
+    assert bench_command("compare", tmp_path / "a.json", tmp_path / "b.json").returncode == 1
 
 
 def test_run_and_report_from_the_command_line(tmp_path):

@@ -1,8 +1,10 @@
-/* The machine's multiply-add ceiling: independent fused multiply-adds on registers, nothing else.
+/* The machine's ceilings: independent fused multiply-adds on registers, and reads of a buffer in
+ * order, nothing else. Compiled on first use by native.py.
  *
  * Accumulators: a core with P multiply-add ports of latency L needs P*L independent chains to keep
  * them busy (2*4 on today's x86, 4*4 on the widest ARM cores). 12 chains and 2 constants fit the 16
- * registers of AVX2; machines with 32 registers run 24. Compiled on first use by canary.py.
+ * registers of AVX2; machines with 32 registers run 24. The additions of a read have ports and
+ * latency of their own to hide: as many chains again.
  */
 #if defined(__AVX512F__)
 #define LANES 16
@@ -30,6 +32,25 @@ float fma_peak(long repeats, float factor, float addend) {
   for (long r = 0; r < repeats; ++r) {
 #pragma GCC unroll 24
     for (int i = 0; i < CHAINS; ++i) chain[i] = chain[i] * f + a;
+  }
+  for (int i = 0; i < CHAINS; ++i) sum += chain[i];
+  float total = 0;
+  for (int i = 0; i < LANES; ++i) total += sum[i];
+  return total;
+}
+
+/* Numbers that one turn of read_stream's loop takes: `count` below is a multiple of it. */
+long read_stream_block(void) { return LANES * CHAINS; }
+
+/* Adds up a buffer, `repeats` times over; the sum is returned so that nothing is left out. */
+float read_stream(const float *data, long count, long repeats) {
+  vector chain[CHAINS], sum = (vector){0};
+  for (int i = 0; i < CHAINS; ++i) chain[i] = (vector){0};
+  for (long r = 0; r < repeats; ++r) {
+    for (long n = 0; n < count; n += LANES * CHAINS) {
+#pragma GCC unroll 24
+      for (int i = 0; i < CHAINS; ++i) chain[i] += *(const vector *)(data + n + i * LANES);
+    }
   }
   for (int i = 0; i < CHAINS; ++i) sum += chain[i];
   float total = 0;
