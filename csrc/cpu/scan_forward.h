@@ -28,13 +28,23 @@ struct ForwardKernel {
   static constexpr int64_t columns = layout.panel_columns();
   static constexpr int most_rows = Isa::tile_rows > Isa::single_panels ? Isa::tile_rows : Isa::single_panels;
   static constexpr int kept = Cell::saved > 0 ? Cell::saved : 1;
+  // A result this large is not found in L2 when it is read: written past the caches it costs half the traffic.
+  static constexpr int64_t stream_bytes = int64_t(4) << 20;
 
   const ForwardScan<S>& scan;
   const Share share;
   const int64_t state_stride, keep_stride;
+  const bool keep_streams, y_streams;  // more than the caches hold until it is read: see stream_bytes
 
   ForwardKernel(const ForwardScan<S>& scan, const Worker& worker)
-      : scan(scan), share(scan.share(worker)), state_stride(scan.state_stride()), keep_stride(scan.keep_stride()) {}
+      : scan(scan),
+        share(scan.share(worker)),
+        state_stride(scan.state_stride()),
+        keep_stride(scan.keep_stride()),
+        keep_streams(scan.training && rows() * scan.keep_stride() * int64_t(sizeof(S)) >= stream_bytes),
+        y_streams(rows() * scan.H * int64_t(sizeof(S)) >= stream_bytes) {}
+
+  int64_t rows() const { return scan.rows.offset[scan.last] - scan.rows.offset[scan.first]; }
 
   const S* x_row(int64_t step, int64_t b) const {
     return scan.x + scan.rows.time(step, b) * scan.x_step + scan.rows.row[b] * scan.x_row;
@@ -91,6 +101,7 @@ struct ForwardKernel {
     for (int64_t r = 0; r < rows; ++r) {
       S* y = nullptr;
       if (scan.y != nullptr) y = scan.y + scan.rows.time(step, b + r) * scan.y_step + scan.rows.row[b + r] * scan.y_row;
+      const bool past_caches = y_streams && y != nullptr && uintptr_t(y) % Isa::bytes == 0;
       for (int g = 0; g < layout.groups(); ++g, sums += Cell::slots * L::count) {
         const int64_t group = panel * layout.groups() + g, unit = group * L::count;
         V pre[Cell::slots], prev[Cell::states], next[Cell::states], keep[kept];
@@ -100,10 +111,20 @@ struct ForwardKernel {
         Cell::forward(pre, prev, next, keep);
         for (int state = 0; state < Cell::states; ++state)
           L::store(next_row[state] + r * state_stride + unit, next[state]);
-        if (y != nullptr && unit < scan.H) L::store_first(y + unit, next[0], scan.H - unit);
+        if (past_caches && unit + L::count <= scan.H) {
+          L::stream(y + unit, next[0]);
+        } else if (y != nullptr && unit < scan.H) {
+          L::store_first(y + unit, next[0], scan.H - unit);
+        }
         if constexpr (Training) {
-          for (int s = 0; s < Cell::saved; ++s)
-            L::store(keep_row + r * keep_stride + (group * Cell::slots + s) * L::count, keep[s]);
+          S* kept_row = keep_row + r * keep_stride + group * Cell::slots * L::count;
+          for (int s = 0; s < Cell::saved; ++s) {
+            if (keep_streams) {
+              L::stream(kept_row + s * L::count, keep[s]);
+            } else {
+              L::store(kept_row + s * L::count, keep[s]);
+            }
+          }
         }
       }
     }

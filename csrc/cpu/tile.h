@@ -27,6 +27,16 @@ struct Lanes {
   FASTRNN_TILE void store(S* p, V v) { *(Unaligned*)p = v; }
   FASTRNN_TILE V all(S s) { return s - V{}; }
 
+  // Past the caches, without fetching the line first; p must be aligned. Other threads see it after the next
+  // barrier, whose atomic operations also order these stores. An ISA without such a store stores.
+  FASTRNN_TILE void stream(S* p, V v) {
+    if constexpr (requires { Isa::stream(p, v); }) {
+      Isa::stream(p, v);
+    } else {
+      store(p, v);
+    }
+  }
+
   // The first n lanes only; n >= count means all of them.
   FASTRNN_TILE V load_first(const S* p, int64_t n) {
     if (n >= count) return load(p);

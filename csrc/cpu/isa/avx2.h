@@ -26,6 +26,9 @@ struct Avx2 {
     return (D)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
   }
 
+  static inline __attribute__((always_inline)) void stream(float* p, F v) { _mm256_stream_ps(p, (__m256)v); }
+  static inline __attribute__((always_inline)) void stream(double* p, D v) { _mm256_stream_pd(p, (__m256d)v); }
+
   static inline __attribute__((always_inline)) F min(F a, F b) {  // b when either is NaN
     return (F)_mm256_min_ps((__m256)a, (__m256)b);
   }

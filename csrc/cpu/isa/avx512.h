@@ -26,6 +26,9 @@ struct Avx512 {
     return (D)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
   }
 
+  static inline __attribute__((always_inline)) void stream(float* p, F v) { _mm512_stream_ps(p, (__m512)v); }
+  static inline __attribute__((always_inline)) void stream(double* p, D v) { _mm512_stream_pd(p, (__m512d)v); }
+
   // b when either is NaN. The maskz forms say what GCC 12's plain ones mean without its warning.
   static inline __attribute__((always_inline)) F min(F a, F b) {
     return (F)_mm512_maskz_min_ps((__mmask16)-1, (__m512)a, (__m512)b);
