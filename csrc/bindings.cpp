@@ -6,6 +6,7 @@
 #include "cpu/dispatch.h"
 #include "cpu/threads.h"
 #include "entry.h"
+#include "gil.h"
 #include "rnn/memory.h"
 #include "rnn/philox.h"
 
@@ -56,38 +57,6 @@ py::array empty(DType dtype, const std::vector<int64_t>& shape) {
   char* data = buffer->as<char>();
   const py::capsule owner(buffer.release(), [](void* held) { delete static_cast<Buffer*>(held); });
   return py::array(type, shape, data, owner);
-}
-
-// The handler of a signal runs on the interpreter's main thread alone; other threads do not ask.
-struct SignalWatch {
-  int main_thread = -1;  // not known yet
-
-  static bool poll(void* context) {
-    auto& watch = *static_cast<SignalWatch*>(context);
-    if (watch.main_thread == 0) return false;
-    const py::gil_scoped_acquire gil;
-    if (watch.main_thread < 0) {
-      const auto threading = py::module_::import("threading");
-      const auto main = threading.attr("main_thread")().attr("ident").cast<unsigned long>();
-      watch.main_thread = main == PyThread_get_thread_ident() ? 1 : 0;
-    }
-    return watch.main_thread == 1 && PyErr_CheckSignals() != 0;
-  }
-};
-
-template <class Body>
-void without_gil(const Body& body) {
-  SignalWatch watch;
-  bool interrupted = false;
-  {
-    const py::gil_scoped_release release;
-    try {
-      body(Interrupt{SignalWatch::poll, &watch});
-    } catch (const Interrupted&) {
-      interrupted = true;
-    }
-  }
-  if (interrupted) throw py::error_already_set();
 }
 
 struct PyPacked {
@@ -186,9 +155,10 @@ py::array activation(const py::array& x) {
   const auto run = [&](const auto& kernels, auto* out) {
     using S = std::remove_pointer_t<decltype(out)>;
     const auto* in = static_cast<const S*>(x.data());
-    const py::gil_scoped_release release;
-    const cpu::FloatMode mode;
-    is_tanh ? kernels.tanh(in, out, n) : kernels.sigmoid(in, out, n);
+    without_gil([&](Interrupt) {
+      const cpu::FloatMode mode;
+      is_tanh ? kernels.tanh(in, out, n) : kernels.sigmoid(in, out, n);
+    });
   };
   if (dtype == DType::float32) {
     run(cpu::running_kernels<float>(), static_cast<float*>(const_cast<void*>(y.data())));
@@ -225,6 +195,7 @@ py::dict build_info() {
 
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   cpu::running_isa();  // a wrong FASTRNN_ISA is an ImportError with its sentence, not a late surprise
+  find_main_thread_function();
 
   py::class_<PyPacked>(module, "Packed")
       .def_property_readonly("cell", [](const PyPacked& p) { return p.stack().cell; })

@@ -73,7 +73,8 @@ std::vector<CellFacts> facts(cells::TypeList<Cells...>) {
 std::vector<CellFacts> cell_facts() { return facts(cells::All{}); }
 
 const CellFacts& facts_of(const std::string& cell) {
-  static const std::vector<CellFacts> all = cell_facts();
+  // Never destroyed: daemon threads may be in calls while the process ends.
+  static const std::vector<CellFacts>& all = *new std::vector<CellFacts>(cell_facts());
   std::string names;
   for (const CellFacts& one : all) {
     if (cell == one.name) return one;
