@@ -19,6 +19,9 @@ namespace fastrnn::cpu {
 namespace {
 
 constexpr int64_t poll_every = 10'000'000;  // ns between two looks at the interrupt
+// Beside a busy Python thread each look waits for the GIL, half a switch interval of 5 ms, and the
+// team with it: then they are fewer, and Ctrl-C is still answered within 100 ms.
+constexpr int64_t slow_answer = 1'000'000, poll_rarely = 50'000'000;  // ns
 // A barrier of a balanced step is met within a few microseconds; past this, the other thread is
 // probably not running, and spinning on would keep the core it may be waiting for.
 constexpr int64_t spin_for = 30'000;  // ns
@@ -53,7 +56,8 @@ bool Team::poll() {
   const int64_t time = now();
   if (time < next_poll_) return false;
   const bool stop = interrupt_.poll(interrupt_.context);
-  next_poll_ = now() + poll_every;
+  const int64_t answered = now();
+  next_poll_ = answered + (answered - time > slow_answer ? poll_rarely : poll_every);
   if (stop) {
     stop_.store(true);
     wake_all();

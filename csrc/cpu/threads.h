@@ -19,7 +19,8 @@ class Team {
   // All `size` members meet. False once the call was stopped: return at once, results are void.
   bool wait(int thread, int size);
 
-  // Between pieces of work that need no meeting. Thread 0 asks the interrupt every 10 ms.
+  // Between pieces of work that need no meeting. Thread 0 asks the interrupt every 10 ms, or every
+  // 50 ms when the answer is slow.
   bool proceed(int thread);
 
   bool stopped() const;
