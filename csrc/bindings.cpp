@@ -227,6 +227,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("isas", &cpu::supported_isas);
   module.def("get_num_threads", &cpu::thread_limit);
   module.def("set_num_threads", &cpu::set_thread_limit, "n"_a);
+  module.attr("MAX_THREADS") = cpu::most_threads;
   module.def("num_threads_source", &cpu::thread_limit_source);
   module.def("release_memory", &release_cached_memory);
   module.def("build_info", &build_info);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #if defined(__x86_64__)
@@ -140,9 +141,29 @@ struct MachineThreads {
   const char* source;
 };
 
+// The first count of OMP_NUM_THREADS, "4" or "4,2" for nested regions; 0 where OpenMP ignores the
+// variable: it is not set, no list of numbers, or a count is not positive.
+long omp_num_threads() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  long first = 0;
+  while (text != nullptr) {
+    char* end = nullptr;
+    const long count = std::strtol(text, &end, 10);
+    if (end == text || count <= 0) return 0;
+    if (first == 0) first = count;
+    while (std::isspace(static_cast<unsigned char>(*end))) ++end;
+    if (*end != '\0' && *end != ',') return 0;
+    text = *end == ',' ? end + 1 : nullptr;
+  }
+  return first;
+}
+
 MachineThreads machine_threads() {
-  if (std::getenv("OMP_NUM_THREADS") != nullptr) return {omp_get_max_threads(), "OMP_NUM_THREADS"};
-  MachineThreads found{omp_get_num_procs(), "affinity"};  // libgomp counts the allowed CPUs
+  const long asked = omp_num_threads();
+  if (asked > most_threads) return {most_threads, "OMP_NUM_THREADS, cut to the most that a call may use"};
+  if (asked > 0) return {int(asked), "OMP_NUM_THREADS"};
+  // libgomp counts the allowed CPUs
+  MachineThreads found{std::min(omp_get_num_procs(), most_threads), "affinity"};
   const int quota = cgroup_limit();
   if (quota > 0 && quota < found.count) found = {quota, "cgroup"};
   return found;

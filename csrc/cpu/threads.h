@@ -60,6 +60,7 @@ class FloatMode {
   uint64_t saved_;
 };
 
+constexpr int most_threads = 1024;  // more than any machine has cores; larger counts are mistakes
 int thread_limit();              // threads a call may use now
 void set_thread_limit(int n);    // 0 = the machine's own: OMP_NUM_THREADS, affinity, cgroup
 const char* thread_limit_source();
