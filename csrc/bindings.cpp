@@ -79,7 +79,7 @@ py::object pack_stack(const std::string& cell, const std::vector<py::array>& par
     arrays.push_back(describe(params[i], dtype_of(params[i], ("params[" + std::to_string(i) + "]").c_str())));
   std::shared_ptr<const PackedStack> old, packed;
   if (!previous.is_none()) old = previous.cast<const PyPacked&>().packed;
-  without_gil([&](Interrupt) { packed = pack(stack, arrays, old); });
+  without_gil([&](Interrupt interrupt) { packed = pack(stack, arrays, old, interrupt); });
   if (packed == old) return previous;
   return py::cast(PyPacked{packed});
 }

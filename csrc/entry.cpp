@@ -95,7 +95,7 @@ std::vector<int64_t> parameter_shape(const Stack& stack, int index) {
 }
 
 std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Array>& params,
-                                        std::shared_ptr<const PackedStack> previous) {
+                                        std::shared_ptr<const PackedStack> previous, Interrupt interrupt) {
   facts_of(stack.cell);
   constexpr int64_t most = int64_t(1) << 31;
   const auto check_size = [&](const char* name, int64_t value, int64_t least) {
@@ -113,7 +113,7 @@ std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Ar
     check_dense("pack", "params[" + std::to_string(i) + "]", params[i], parameter_shape(stack, int(i)), stack.dtype);
     data.push_back(params[i].data);
   }
-  return cpu_backend().pack(stack, data, std::move(previous));
+  return cpu_backend().pack(stack, data, std::move(previous), interrupt);
 }
 
 Sizes sizes_of(const Stack& stack, const Array& x, bool batch_first) {

@@ -82,10 +82,10 @@ static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, co
   const int64_t band = (fitting < 8 ? 8 : fitting) * Isa::tile_rows;
   const int64_t end = worker.end(list.rows);
   for (int64_t first = worker.begin(list.rows); first < end; first += band) {
-    if (!worker.proceed()) return false;
     const int64_t last = first + band < end ? first + band : end;
     const auto start = list.at(first);
     for (int64_t output = 0; output < outputs; ++output) {
+      if (!worker.proceed()) return false;
       auto cursor = start;
       for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t n) {
         alignas(64) S sums[Isa::tile_rows * panel_vectors * L::count];

@@ -62,6 +62,13 @@ FASTRNN_TILE int64_t block_length(int64_t K) {
   return (even + 7) / 8 * 8;
 }
 
+// Rows whose products of `flops` each take about a millisecond of a core, in whole tiles: what may pass
+// between two looks at the interrupt.
+FASTRNN_TILE int64_t rows_between_looks(int64_t flops, int64_t tile_rows) {
+  const int64_t tiles = int64_t(60'000'000) / (flops > 0 ? flops * tile_rows : 1);
+  return (tiles > 1 ? tiles : 1) * tile_rows;
+}
+
 // Elements of one cache line.
 template <class S>
 constexpr int64_t line = 64 / int64_t(sizeof(S));

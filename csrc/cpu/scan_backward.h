@@ -46,6 +46,8 @@ struct BackwardKernel {
   const int64_t state_stride, keep_stride;
   int64_t row_begin, row_end;    // sorted rows of this thread
   int64_t width_begin, width_end;  // its panels of transposed W_hh
+  int64_t block;  // rows of a panel between two looks at the interrupt
+  bool long_steps;  // a step is more than a block: look inside it too
 
   BackwardKernel(const BackwardScan<S>& scan, const Worker& worker)
       : scan(scan), worker(worker), state_stride(scan.state_stride()), keep_stride(scan.keep_stride()) {
@@ -61,6 +63,8 @@ struct BackwardKernel {
       width_begin = worker.begin(outputs);
       width_end = worker.end(outputs);
     }
+    block = rows_between_looks(2 * layout.columns(scan.H) * scan.weights.h_width * L::count, Isa::tile_rows);
+    long_steps = (row_end - row_begin) * (width_end - width_begin) > block;
   }
 
   // The chunk's d_pre of packed row n, panel 0; panels are chunk_rows * panel_columns apart.
@@ -139,8 +143,11 @@ struct BackwardKernel {
     if (first >= last) return;
     for (int64_t i = width_begin; i < width_end; ++i) {
       const int64_t output = (step & 1) != 0 ? width_end - 1 - (i - width_begin) : i;
-      for_row_tiles<Isa>(first, last,
-                         [&]<int Rows>(int64_t b) { step_tile<Rows>(product, chunk, later, step, b, output); });
+      if (long_steps && !worker.proceed()) return;
+      worker.in_blocks(first, last, block, [&](int64_t from, int64_t to) FASTRNN_INLINED_LAMBDA {
+        for_row_tiles<Isa>(from, to,
+                           [&]<int Rows>(int64_t b) { step_tile<Rows>(product, chunk, later, step, b, output); });
+      });
     }
   }
 
@@ -186,7 +193,9 @@ struct BackwardKernel {
   // The chunk's input and weight gradients. The operands are gathered by all, then read by all.
   bool products(const Chunk& chunk) const {
     const RowList<S> list{scan, chunk.first, chunk.base, chunk.rows};
-    gather_operands<Isa>(scan, list, worker.begin(chunk.rows), worker.end(chunk.rows));
+    const auto gather = [&](int64_t from, int64_t to) { gather_operands<Isa>(scan, list, from, to); };
+    const int64_t about_a_million = (1 << 20) / (scan.I + scan.H) + 1;
+    if (!worker.in_blocks(worker.begin(chunk.rows), worker.end(chunk.rows), about_a_million, gather)) return false;
     if (scan.d_x != nullptr && !input_gradient<Isa, S>(scan, layout, list, chunk.d_pre, worker)) return false;
     if (!worker.wait()) return false;
     if (!weight_gradient<Isa, S, W>(scan, layout, chunk.rows, chunk.d_pre, worker)) return false;

@@ -30,11 +30,20 @@ struct ForwardKernel {
   static constexpr int kept = Cell::saved > 0 ? Cell::saved : 1;
 
   const ForwardScan<S>& scan;
+  const Worker& worker;
   const Share share;
   const int64_t state_stride, keep_stride;
+  const int64_t block;  // rows of a panel between two looks at the interrupt
+  const bool long_steps;  // a step is more than a block: look inside it too
 
   ForwardKernel(const ForwardScan<S>& scan, const Worker& worker)
-      : scan(scan), share(scan.share(worker)), state_stride(scan.state_stride()), keep_stride(scan.keep_stride()) {}
+      : scan(scan),
+        worker(worker),
+        share(scan.share(worker)),
+        state_stride(scan.state_stride()),
+        keep_stride(scan.keep_stride()),
+        block(rows_between_looks(2 * columns * (scan.I + scan.H), Isa::tile_rows)),
+        long_steps((share.row_end - share.row_begin) * (share.panel_end - share.panel_begin) > block) {}
 
   const S* x_row(int64_t step, int64_t b) const {
     return scan.x + scan.rows.time(step, b) * scan.x_step + scan.rows.row[b] * scan.x_row;
@@ -130,16 +139,22 @@ struct ForwardKernel {
   inline __attribute__((always_inline)) void for_tiles(int64_t first, int64_t last, bool downward,
                                                        const Tile& tile) const {
     if (last - first == 1) {
-      for_panels<1>(downward, [&]<int Panels>(int64_t panel) { tile.template operator()<Panels, 1>(first, panel); });
+      for_panels<1>(downward, [&]<int Panels>(int64_t panel) {
+        if (long_steps && !worker.proceed()) return;
+        tile.template operator()<Panels, 1>(first, panel);
+      });
       return;
     }
     for_panels<2>(downward, [&]<int Panels>(int64_t panel) {
-      for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t b) { tile.template operator()<Panels, Rows>(b, panel); });
+      if (long_steps && !worker.proceed()) return;
+      worker.in_blocks(first, last, block, [&](int64_t from, int64_t to) FASTRNN_INLINED_LAMBDA {
+        for_row_tiles<Isa>(from, to, [&]<int Rows>(int64_t b) { tile.template operator()<Panels, Rows>(b, panel); });
+      });
     });
   }
 
   template <bool Training>
-  void run(const Worker& worker) const {
+  void run() const {
     const Rows& rows = scan.rows;
     const bool meets = scan.partition == Partition::units;
     for (int64_t first = 0; first < rows.steps;) {
@@ -147,7 +162,7 @@ struct ForwardKernel {
       const int64_t last =
           runs_ahead ? (first + scan.chunk_steps < rows.steps ? first + scan.chunk_steps : rows.steps) : rows.steps;
       if (runs_ahead) {
-        if (!input_chunk(worker, first, last)) return;
+        if (!input_chunk(first, last)) return;
       }
       for (int64_t step = first; step < last; ++step) {
         const int64_t end = rows.active[step] < share.row_end ? rows.active[step] : share.row_end;
@@ -178,7 +193,7 @@ struct ForwardKernel {
 
   // One panel's weights serve every row of the chunk before the next panel is touched; rows of
   // neighbouring steps share tiles, so that a single row per step still fills them.
-  bool input_chunk(const Worker& worker, int64_t first, int64_t last) const {
+  bool input_chunk(int64_t first, int64_t last) const {
     RowCursor begin{this, first, share.row_begin};
     int64_t rows = 0;
     for (int64_t step = first; step < last; ++step) {
@@ -188,17 +203,19 @@ struct ForwardKernel {
     for (int64_t panel = share.panel_begin; panel < share.panel_end; ++panel) {
       if (!worker.proceed()) return false;
       RowCursor cursor = begin;
-      for_row_tiles<Isa>(0, rows, [&]<int Rows>(int64_t) {
-        const S* x[Rows];
-        S* out[Rows];
+      worker.in_blocks(0, rows, block, [&](int64_t from, int64_t to) FASTRNN_INLINED_LAMBDA {
+        for_row_tiles<Isa>(from, to, [&]<int Rows>(int64_t) {
+          const S* x[Rows];
+          S* out[Rows];
 #pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) {
-          x[r] = x_row(cursor.step, cursor.b);
-          out[r] = ahead(cursor.step, first) + cursor.b * keep_stride + panel * columns;
-          cursor.advance();
-        }
-        input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0,
-                                       x_weights(panel + 1));
+          for (int r = 0; r < Rows; ++r) {
+            x[r] = x_row(cursor.step, cursor.b);
+            out[r] = ahead(cursor.step, first) + cursor.b * keep_stride + panel * columns;
+            cursor.advance();
+          }
+          input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0,
+                                         x_weights(panel + 1));
+        });
       });
     }
     return true;
@@ -209,9 +226,9 @@ template <class Isa, class Cell, class S>
 static void scan_forward(const ForwardScan<S>& scan, const Worker& worker) {
   const ForwardKernel<Isa, Cell, S> kernel(scan, worker);
   if (scan.training) {
-    kernel.template run<true>(worker);
+    kernel.template run<true>();
   } else {
-    kernel.template run<false>(worker);
+    kernel.template run<false>();
   }
 }
 

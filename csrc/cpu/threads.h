@@ -44,6 +44,18 @@ struct Worker {
   FASTRNN_INLINE bool wait() const { return size == 1 ? team->proceed(thread) : team->wait(thread, size); }
   FASTRNN_INLINE bool proceed() const { return team->proceed(thread); }
 
+  // body(first, last) over [begin, end), proceeding after every `block`. False once stopped.
+  template <class Body>
+  FASTRNN_INLINE bool in_blocks(int64_t begin, int64_t end, int64_t block, const Body& body) const {
+    while (begin < end) {
+      const int64_t last = end - begin > block ? begin + block : end;
+      body(begin, last);
+      begin = last;
+      if (begin < end && !proceed()) return false;
+    }
+    return true;
+  }
+
   // This thread's part of `count` things, in order, sizes differing by one at most.
   FASTRNN_INLINE int64_t begin(int64_t count) const { return count * thread / size; }
   FASTRNN_INLINE int64_t end(int64_t count) const { return count * (thread + 1) / size; }
