@@ -71,7 +71,7 @@ py::object pack_stack(const std::string& cell, const std::vector<py::array>& par
     arrays.push_back(describe(params[i], dtype_of(params[i], ("params[" + std::to_string(i) + "]").c_str())));
   std::shared_ptr<const PackedStack> old, packed;
   if (!previous.is_none()) old = previous.cast<const PyPacked&>().packed;
-  without_gil([&](Interrupt) { packed = pack(stack, arrays, old); });
+  without_gil([&](Interrupt interrupt) { packed = pack(stack, arrays, old, interrupt); });
   if (packed == old) return previous;
   return py::cast(PyPacked{packed});
 }
@@ -149,9 +149,10 @@ py::array activation(const py::array& x) {
   const auto run = [&](const auto& kernels, auto* out) {
     using S = std::remove_pointer_t<decltype(out)>;
     const auto* in = static_cast<const S*>(x.data());
-    const py::gil_scoped_release release;
-    const cpu::FloatMode mode;
-    is_tanh ? kernels.tanh(in, out, n) : kernels.sigmoid(in, out, n);
+    without_gil([&](Interrupt) {
+      const cpu::FloatMode mode;
+      is_tanh ? kernels.tanh(in, out, n) : kernels.sigmoid(in, out, n);
+    });
   };
   if (dtype == DType::float32) {
     run(cpu::running_kernels<float>(), static_cast<float*>(const_cast<void*>(y.data())));
@@ -188,6 +189,7 @@ py::dict build_info() {
 
 PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   cpu::running_isa();  // a wrong FASTRNN_ISA is an ImportError with its sentence, not a late surprise
+  find_main_thread_function();
 
   py::class_<PyPacked>(module, "Packed")
       .def_property_readonly("cell", [](const PyPacked& p) { return p.stack().cell; })
@@ -221,6 +223,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   module.def("isas", &cpu::supported_isas);
   module.def("get_num_threads", &cpu::thread_limit);
   module.def("set_num_threads", &cpu::set_thread_limit, "n"_a);
+  module.attr("MAX_THREADS") = cpu::most_threads;
   module.def("num_threads_source", &cpu::thread_limit_source);
   module.def("release_memory", &release_cached_memory);
   module.def("build_info", &build_info);

@@ -73,7 +73,8 @@ std::vector<CellFacts> facts(cells::TypeList<Cells...>) {
 std::vector<CellFacts> cell_facts() { return facts(cells::All{}); }
 
 const CellFacts& facts_of(const std::string& cell) {
-  static const std::vector<CellFacts> all = cell_facts();
+  // Never destroyed: daemon threads may be in calls while the process ends.
+  static const std::vector<CellFacts>& all = *new std::vector<CellFacts>(cell_facts());
   std::string names;
   for (const CellFacts& one : all) {
     if (cell == one.name) return one;
@@ -94,7 +95,7 @@ std::vector<int64_t> parameter_shape(const Stack& stack, int index) {
 }
 
 std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Array>& params,
-                                        std::shared_ptr<const PackedStack> previous) {
+                                        std::shared_ptr<const PackedStack> previous, Interrupt interrupt) {
   facts_of(stack.cell);
   constexpr int64_t most = int64_t(1) << 31;
   const auto check_size = [&](const char* name, int64_t value, int64_t least) {
@@ -112,7 +113,7 @@ std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Ar
     check_dense("pack", "params[" + std::to_string(i) + "]", params[i], parameter_shape(stack, int(i)), stack.dtype);
     data.push_back(params[i].data);
   }
-  return cpu_backend().pack(stack, data, std::move(previous));
+  return cpu_backend().pack(stack, data, std::move(previous), interrupt);
 }
 
 Sizes sizes_of(const Stack& stack, const Array& x, bool batch_first) {

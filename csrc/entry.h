@@ -26,7 +26,7 @@ std::vector<CellFacts> cell_facts();
 const CellFacts& facts_of(const std::string& cell);  // throws std::invalid_argument
 
 std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Array>& params,
-                                        std::shared_ptr<const PackedStack> previous);
+                                        std::shared_ptr<const PackedStack> previous, Interrupt interrupt);
 
 struct Sizes {
   int64_t T, B;

@@ -12,7 +12,7 @@ namespace {
 
 template <class S>
 std::shared_ptr<const PackedStack> pack_as(const Stack& stack, const std::vector<const void*>& params,
-                                           const std::shared_ptr<const PackedStack>& previous) {
+                                           const std::shared_ptr<const PackedStack>& previous, Interrupt interrupt) {
   const CellKernels<S>& kernels = kernels_of<S>(stack.cell);
   const uint64_t print = fingerprint(stack, kernels.layout.gates, params);
   if (const auto* old = dynamic_cast<const Weights<S>*>(previous.get())) {
@@ -21,7 +21,7 @@ std::shared_ptr<const PackedStack> pack_as(const Stack& stack, const std::vector
                             was.D == stack.D && was.bias == stack.bias;
     if (same_stack && old->fingerprint == print) return previous;
   }
-  return std::make_shared<const Weights<S>>(stack, kernels, params, print);
+  return std::make_shared<const Weights<S>>(stack, kernels, params, print, interrupt);
 }
 
 template <class S>
@@ -87,9 +87,9 @@ class CpuBackend : public Backend {
   const char* name() const override { return "cpu"; }
 
   std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<const void*>& params,
-                                          std::shared_ptr<const PackedStack> previous) override {
-    return stack.dtype == DType::float32 ? pack_as<float>(stack, params, previous)
-                                         : pack_as<double>(stack, params, previous);
+                                          std::shared_ptr<const PackedStack> previous, Interrupt interrupt) override {
+    return stack.dtype == DType::float32 ? pack_as<float>(stack, params, previous, interrupt)
+                                         : pack_as<double>(stack, params, previous, interrupt);
   }
   std::shared_ptr<const fastrnn::Tape> forward(std::shared_ptr<const PackedStack> packed, const ForwardArgs& args,
                                                Interrupt interrupt) override {

@@ -12,7 +12,7 @@ namespace {
 template <class S>
 class BackwardCall {
  public:
-  BackwardCall(const CpuTape<S>& tape, const BackwardArgs& args)
+  BackwardCall(const CpuTape<S>& tape, const BackwardArgs& args, Interrupt interrupt)
       : tape_(tape),
         args_(args),
         stack_(tape.weights->stack),
@@ -33,7 +33,7 @@ class BackwardCall {
       tiles = std::max(tiles, ceil_div(shape.I, tile) + ceil_div(shape.H, tile));
       widest_sums = std::max(widest_sums, shape.I + shape.H + 1);
       for (int direction = 0; direction < stack_.D; ++direction) {
-        weights_.push_back(tape.weights->transposed(layer, direction));
+        weights_.push_back(tape.weights->transposed(layer, direction, interrupt));
       }
     }
     for (int state = 0; state < layout_.states; ++state) d_state_[state] = room<S>(B_, layout_.state_stride(stack_.H));
@@ -66,7 +66,8 @@ class BackwardCall {
         const DropoutMask mask(tape_.args().seed, uint32_t(layer), dropout);
         const int64_t count = T_ * B_ * stack_.H * stack_.D;
         const int64_t begin = worker.begin(count), end = worker.end(count);
-        mask.apply(data + begin, data + begin, begin, end - begin);
+        worker.in_blocks(begin, end, 1 << 16,
+                         [&](int64_t from, int64_t to) { mask.apply(data + from, data + from, from, to - from); });
         if (!worker.wait()) return;
       }
     }
@@ -135,7 +136,10 @@ class BackwardCall {
     }
     const int64_t rows = scan.I + scan.H + 1, columns = layout_.panel_columns();
     const int64_t first = worker.begin(layout_.panels(scan.H)), last = worker.end(layout_.panels(scan.H));
-    std::fill(scan.d_weights + first * rows * columns, scan.d_weights + last * rows * columns, S(0));
+    const auto clear = [&](int64_t from, int64_t to) {
+      std::fill(scan.d_weights + from * columns, scan.d_weights + to * columns, S(0));
+    };
+    if (!worker.in_blocks(first * rows, last * rows, 1 << 16, clear)) return false;
     if (!worker.wait()) return false;
     for (size_t i = tape_.segments.list.size(); i-- > 0;) {
       const Segment& segment = tape_.segments.list[i];
@@ -151,7 +155,7 @@ class BackwardCall {
     for (int state = 0; state < layout_.states; ++state)
       scatter_state(tape_.order, scan.d_state[state], stack_.H, stride, static_cast<S*>(wanted[state]) + offset, begin,
                     end);
-    unpack(scan, index, rows, first, last);
+    unpack(scan, index, rows, first, last, worker);
     return worker.wait();
   }
 
@@ -170,10 +174,12 @@ class BackwardCall {
     return worker.wait();
   }
 
-  void unpack(const BackwardScan<S>& scan, int index, int64_t rows, int64_t first, int64_t last) const {
+  void unpack(const BackwardScan<S>& scan, int index, int64_t rows, int64_t first, int64_t last,
+              const Worker& worker) const {
     void* const* out = args_.d_params + index * stack_.params_per_scan();
     const auto window = [&](Window which, int64_t row, int64_t K, int parameter) {
-      unpack_window(layout_, which, scan.d_weights, rows, row, K, scan.H, static_cast<S*>(out[parameter]), first, last);
+      unpack_window(layout_, which, scan.d_weights, rows, row, K, scan.H, static_cast<S*>(out[parameter]), first, last,
+                    worker);
     };
     window(Window::input, 0, scan.I, 0);
     window(Window::recurrent, scan.I, scan.H, 1);
@@ -199,7 +205,7 @@ class BackwardCall {
 
 template <class S>
 void run_backward(const CpuTape<S>& tape, const BackwardArgs& args, Interrupt interrupt) {
-  const BackwardCall<S> call(tape, args);
+  const BackwardCall<S> call(tape, args, interrupt);
   run_team(call.threads(), interrupt, [&](const Worker& worker) { call.run(worker); });
 }
 

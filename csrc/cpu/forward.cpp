@@ -125,7 +125,8 @@ class ForwardCall {
       if (!worker.wait()) return;
       const DropoutMask mask(args_.seed, uint32_t(layer + 1), args_.dropout);
       const int64_t count = args_.T * args_.B * width, begin = worker.begin(count), end = worker.end(count);
-      mask.apply(data + begin, data + begin, begin, end - begin);
+      worker.in_blocks(begin, end, 1 << 16,
+                       [&](int64_t from, int64_t to) { mask.apply(data + from, data + from, from, to - from); });
     }
   }
 

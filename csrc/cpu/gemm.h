@@ -79,10 +79,10 @@ static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, co
   const int64_t depth = int64_t(layout.x_count()) * L::count;
   const int64_t end = worker.end(list.rows);
   for (int64_t first = worker.begin(list.rows); first < end; first += output_rows) {
-    if (!worker.proceed()) return false;
     const int64_t rows = end - first < output_rows ? end - first : output_rows;
     const auto start = list.at(first);
     for (int64_t output = 0; output < outputs; ++output) {
+      if (!worker.proceed()) return false;
       alignas(64) S sums[output_rows * panel_vectors * L::count];
       output_sums_of_width<Isa, S>(width, rows, d_pre + first * columns + layout.x_first() * L::count, columns, panels,
                                    depth, scan.panel_stride(), scan.weights.x + output * panels * depth * panel_units,
@@ -125,12 +125,13 @@ static bool weight_gradient(const BackwardScan<S>& scan, const Layout& layout, i
         const S* operand = scan.operands + tile * operand_stride + n * height;
         if (tile < x_tiles) {
           const int64_t k = tile * height;
-          operand_sums<Isa, S, W::x_first, W::x_count, W::vectors>(operand, depth, of_panel + n * columns,
-                                                                   sums + k * columns, scan.I - k, operand + operand_stride);
+          operand_sums<Isa, S, W::x_first, W::x_count, W::vectors>(
+              operand, depth, of_panel + n * columns, sums + k * columns, scan.I - k, operand + operand_stride);
         } else {
           const int64_t k = (tile - x_tiles) * height;
-          operand_sums<Isa, S, W::h_first, W::h_count, W::vectors>(
-              operand, depth, of_panel + n * columns, sums + (scan.I + k) * columns, scan.H - k, operand + operand_stride);
+          operand_sums<Isa, S, W::h_first, W::h_count, W::vectors>(operand, depth, of_panel + n * columns,
+                                                                   sums + (scan.I + k) * columns, scan.H - k,
+                                                                   operand + operand_stride);
         }
       }
     }

@@ -30,11 +30,12 @@ struct WindowView {
 
 template <class S>
 void pack_window(const Layout& layout, Window window, const S* weight, int64_t K, int64_t H, S* packed, int64_t begin,
-                 int64_t end) {
+                 int64_t end, const Worker& worker) {
   const WindowView view{layout, window};
   const int64_t row = int64_t(view.count()) * layout.lanes;
   for (int64_t panel = begin; panel < end; ++panel) {
     for (int64_t k0 = 0; k0 < K; k0 += k_block) {
+      if (!worker.proceed()) return;
       const int64_t k1 = std::min(k0 + k_block, K);
       for (int v = 0; v < view.count(); ++v) {
         const int64_t real = view.lanes(panel, v, H);
@@ -67,12 +68,13 @@ void pack_bias(const Layout& layout, const S* bias_ih, const S* bias_hh, int64_t
 
 template <class S>
 void transpose_window(const Layout& layout, Window window, const S* packed, int64_t K, int64_t H, int width,
-                      S* transposed, int64_t begin, int64_t end) {
+                      S* transposed, int64_t begin, int64_t end, const Worker& worker) {
   const WindowView view{layout, window};
   const int64_t row = int64_t(view.count()) * layout.lanes, out_row = int64_t(width) * layout.lanes;
   const int64_t outputs = ceil_div(K, out_row), panels = layout.panels(H);
   for (int64_t panel = begin; panel < end; ++panel) {
     for (int64_t output = 0; output < outputs; ++output) {
+      if (!worker.proceed()) return;
       const S* in = packed + (panel * K + output * out_row) * row;
       S* out = transposed + (output * panels + panel) * row * out_row;
       const int64_t real = std::min(K - output * out_row, out_row);
@@ -87,11 +89,12 @@ void transpose_window(const Layout& layout, Window window, const S* packed, int6
 
 template <class S>
 void unpack_window(const Layout& layout, Window window, const S* gradients, int64_t rows, int64_t first, int64_t K,
-                   int64_t H, S* d_weight, int64_t begin, int64_t end) {
+                   int64_t H, S* d_weight, int64_t begin, int64_t end, const Worker& worker) {
   const WindowView view{layout, window};
   const int64_t row = layout.panel_columns();
   for (int64_t panel = begin; panel < end; ++panel) {
     for (int64_t k0 = 0; k0 < K; k0 += k_block) {
+      if (!worker.proceed()) return;
       const int64_t k1 = std::min(k0 + k_block, K);
       for (int v = 0; v < view.count(); ++v) {
         for (int64_t lane = 0; lane < view.lanes(panel, v, H); ++lane) {
@@ -105,11 +108,13 @@ void unpack_window(const Layout& layout, Window window, const S* gradients, int6
 }
 
 #define FASTRNN_PACK(S)                                                                                            \
-  template void pack_window<S>(const Layout&, Window, const S*, int64_t, int64_t, S*, int64_t, int64_t);           \
+  template void pack_window<S>(const Layout&, Window, const S*, int64_t, int64_t, S*, int64_t, int64_t,            \
+                               const Worker&);                                                                     \
   template void pack_bias<S>(const Layout&, const S*, const S*, int64_t, S*);                                      \
-  template void transpose_window<S>(const Layout&, Window, const S*, int64_t, int64_t, int, S*, int64_t, int64_t); \
+  template void transpose_window<S>(const Layout&, Window, const S*, int64_t, int64_t, int, S*, int64_t, int64_t,  \
+                                    const Worker&);                                                                \
   template void unpack_window<S>(const Layout&, Window, const S*, int64_t, int64_t, int64_t, int64_t, S*, int64_t, \
-                                 int64_t);
+                                 int64_t, const Worker&);
 FASTRNN_PACK(float)
 FASTRNN_PACK(double)
 #undef FASTRNN_PACK

@@ -68,6 +68,13 @@ FASTRNN_TILE int64_t block_length(int64_t K) {
   return even_length(K, sixth < least_block ? least_block : sixth < most_block ? sixth : most_block);
 }
 
+// Rows whose products of `flops` each take about a millisecond of a core, in whole tiles: what may pass
+// between two looks at the interrupt.
+FASTRNN_TILE int64_t rows_between_looks(int64_t flops, int64_t tile_rows) {
+  const int64_t tiles = int64_t(60'000'000) / (flops > 0 ? flops * tile_rows : 1);
+  return (tiles > 1 ? tiles : 1) * tile_rows;
+}
+
 // Elements of one cache line.
 template <class S>
 constexpr int64_t line = 64 / int64_t(sizeof(S));
@@ -141,7 +148,8 @@ static __attribute__((noinline)) void output_block(const S* first_row, int64_t r
     const S* a[Rows];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) a[r] = first_row + p * a_stride + r * row_stride;
-    multiply_add<Isa, S, 0, Width>(acc, a, depth, weights + p * depth * Width * L::count, 0, soon + p * depth * line<S>);
+    multiply_add<Isa, S, 0, Width>(acc, a, depth, weights + p * depth * Width * L::count, 0,
+                                   soon + p * depth * line<S>);
   }
 #pragma GCC unroll 8
   for (int r = 0; r < Rows; ++r)
@@ -174,9 +182,9 @@ static void output_sums(int64_t rows, const S* first_row, int64_t row_stride, in
       const S* next = of_block + terms * Width * L::count;
       for_row_tiles<Isa>(0, rows, [&]<int Rows>(int64_t n) {
         const int64_t part = n / Isa::tile_rows;  // of the next block, which is four times a tile's lines
-        output_block<Isa, S, Rows, Width>(first_row + n * row_stride + panel * a_stride + first, row_stride, pieces,
-                                          count, a_stride, of_block, panel == 0 && first == 0,
-                                          out + n * Width * L::count, next + (part < Width ? part : 0) * terms * line<S>);
+        output_block<Isa, S, Rows, Width>(
+            first_row + n * row_stride + panel * a_stride + first, row_stride, pieces, count, a_stride, of_block,
+            panel == 0 && first == 0, out + n * Width * L::count, next + (part < Width ? part : 0) * terms * line<S>);
       });
     }
   }

@@ -46,6 +46,7 @@ struct BackwardKernel {
   const int64_t state_stride, keep_stride;
   int64_t row_begin, row_end;    // sorted rows of this thread
   int64_t width_begin, width_end;  // its panels of transposed W_hh
+  bool long_steps;  // a step takes long enough to look at the interrupt inside it
 
   BackwardKernel(const BackwardScan<S>& scan, const Worker& worker)
       : scan(scan), worker(worker), state_stride(scan.state_stride()), keep_stride(scan.keep_stride()) {
@@ -61,6 +62,9 @@ struct BackwardKernel {
       width_begin = worker.begin(outputs);
       width_end = worker.end(outputs);
     }
+    const int64_t block =
+        rows_between_looks(2 * layout.columns(scan.H) * scan.weights.h_width * L::count, Isa::tile_rows);
+    long_steps = (row_end - row_begin) * (width_end - width_begin) > block;
   }
 
   // The chunk's d_pre of packed row n, panel 0; panels are chunk_rows * panel_columns apart.
@@ -133,8 +137,10 @@ struct BackwardKernel {
     if (first >= last) return;
     for (int64_t i = width_begin; i < width_end; ++i) {
       const int64_t output = (step & 1) != 0 ? width_end - 1 - (i - width_begin) : i;
-      for (int64_t b = first; b < last; b += output_rows)
+      for (int64_t b = first; b < last; b += output_rows) {
+        if (long_steps && !worker.proceed()) return;
         step_rows(product, chunk, later, step, b, last - b < output_rows ? last - b : output_rows, output);
+      }
     }
   }
 
@@ -177,7 +183,9 @@ struct BackwardKernel {
   // The chunk's input and weight gradients. The operands are gathered by all, then read by all.
   bool products(const Chunk& chunk) const {
     const RowList<S> list{scan, chunk.first, chunk.base, chunk.rows};
-    gather_operands<Isa>(scan, list, worker.begin(chunk.rows), worker.end(chunk.rows));
+    const auto gather = [&](int64_t from, int64_t to) { gather_operands<Isa>(scan, list, from, to); };
+    const int64_t about_a_million = (1 << 20) / (scan.I + scan.H) + 1;
+    if (!worker.in_blocks(worker.begin(chunk.rows), worker.end(chunk.rows), about_a_million, gather)) return false;
     if (scan.d_x != nullptr && !input_gradient<Isa, S>(scan, layout, list, chunk.d_pre, worker)) return false;
     if (!worker.wait()) return false;
     if (!weight_gradient<Isa, S, W>(scan, layout, chunk.rows, chunk.d_pre, worker)) return false;

@@ -32,15 +32,21 @@ struct ForwardKernel {
   static constexpr int64_t stream_bytes = int64_t(4) << 20;
 
   const ForwardScan<S>& scan;
+  const Worker& worker;
   const Share share;
   const int64_t state_stride, keep_stride;
+  const int64_t block;                 // rows of a panel between two looks at the interrupt
+  const bool long_steps;               // a step is more than a block: look inside it too
   const bool keep_streams, y_streams;  // more than the caches hold until it is read: see stream_bytes
 
   ForwardKernel(const ForwardScan<S>& scan, const Worker& worker)
       : scan(scan),
+        worker(worker),
         share(scan.share(worker)),
         state_stride(scan.state_stride()),
         keep_stride(scan.keep_stride()),
+        block(rows_between_looks(2 * columns * (scan.I + scan.H), Isa::tile_rows)),
+        long_steps((share.row_end - share.row_begin) * (share.panel_end - share.panel_begin) > block),
         keep_streams(scan.training && rows() * scan.keep_stride() * int64_t(sizeof(S)) >= stream_bytes),
         y_streams(rows() * scan.H * int64_t(sizeof(S)) >= stream_bytes) {}
 
@@ -152,16 +158,22 @@ struct ForwardKernel {
   inline __attribute__((always_inline)) void for_tiles(int64_t first, int64_t last, bool downward,
                                                        const Tile& tile) const {
     if (last - first == 1) {
-      for_panels<1>(downward, [&]<int Panels>(int64_t panel) { tile.template operator()<Panels, 1>(first, panel); });
+      for_panels<1>(downward, [&]<int Panels>(int64_t panel) {
+        if (long_steps && !worker.proceed()) return;
+        tile.template operator()<Panels, 1>(first, panel);
+      });
       return;
     }
     for_panels<2>(downward, [&]<int Panels>(int64_t panel) {
-      for_row_tiles<Isa>(first, last, [&]<int Rows>(int64_t b) { tile.template operator()<Panels, Rows>(b, panel); });
+      if (long_steps && !worker.proceed()) return;
+      worker.in_blocks(first, last, block, [&](int64_t from, int64_t to) FASTRNN_INLINED_LAMBDA {
+        for_row_tiles<Isa>(from, to, [&]<int Rows>(int64_t b) { tile.template operator()<Panels, Rows>(b, panel); });
+      });
     });
   }
 
   template <bool Training>
-  void run(const Worker& worker) const {
+  void run() const {
     const Rows& rows = scan.rows;
     const bool meets = scan.partition == Partition::units;
     for (int64_t first = scan.first; first < scan.last;) {
@@ -169,7 +181,7 @@ struct ForwardKernel {
       const int64_t last =
           runs_ahead ? (first + scan.chunk_steps < scan.last ? first + scan.chunk_steps : scan.last) : scan.last;
       if (runs_ahead) {
-        if (!input_chunk(worker, first, last)) return;
+        if (!input_chunk(first, last)) return;
       }
       for (int64_t step = first; step < last; ++step) {
         const int64_t end = rows.active[step] < share.row_end ? rows.active[step] : share.row_end;
@@ -200,7 +212,7 @@ struct ForwardKernel {
 
   // One panel's weights serve every row of the chunk before the next panel is touched; rows of
   // neighbouring steps share tiles, so that a single row per step still fills them.
-  bool input_chunk(const Worker& worker, int64_t first, int64_t last) const {
+  bool input_chunk(int64_t first, int64_t last) const {
     RowCursor begin{this, first, share.row_begin};
     int64_t rows = 0;
     for (int64_t step = first; step < last; ++step) {
@@ -210,17 +222,19 @@ struct ForwardKernel {
     for (int64_t panel = share.panel_begin; panel < share.panel_end; ++panel) {
       if (!worker.proceed()) return false;
       RowCursor cursor = begin;
-      for_row_tiles<Isa>(0, rows, [&]<int Rows>(int64_t) {
-        const S* x[Rows];
-        S* out[Rows];
+      worker.in_blocks(0, rows, block, [&](int64_t from, int64_t to) FASTRNN_INLINED_LAMBDA {
+        for_row_tiles<Isa>(from, to, [&]<int Rows>(int64_t) {
+          const S* x[Rows];
+          S* out[Rows];
 #pragma GCC unroll 8
-        for (int r = 0; r < Rows; ++r) {
-          x[r] = x_row(cursor.step, cursor.b);
-          out[r] = ahead(cursor.step, first) + cursor.b * keep_stride + panel * columns;
-          cursor.advance();
-        }
-        input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0,
-                                       x_weights(panel + 1));
+          for (int r = 0; r < Rows; ++r) {
+            x[r] = x_row(cursor.step, cursor.b);
+            out[r] = ahead(cursor.step, first) + cursor.b * keep_stride + panel * columns;
+            cursor.advance();
+          }
+          input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0,
+                                         x_weights(panel + 1));
+        });
       });
     }
     return true;
@@ -231,9 +245,9 @@ template <class Isa, class Cell, class S>
 static void scan_forward(const ForwardScan<S>& scan, const Worker& worker) {
   const ForwardKernel<Isa, Cell, S> kernel(scan, worker);
   if (scan.training) {
-    kernel.template run<true>(worker);
+    kernel.template run<true>();
   } else {
-    kernel.template run<false>(worker);
+    kernel.template run<false>();
   }
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #if defined(__x86_64__)
@@ -19,6 +20,9 @@ namespace fastrnn::cpu {
 namespace {
 
 constexpr int64_t poll_every = 10'000'000;  // ns between two looks at the interrupt
+// Beside a busy Python thread each look waits for the GIL, half a switch interval of 5 ms, and the
+// team with it: then they are fewer, and Ctrl-C is still answered within 100 ms.
+constexpr int64_t slow_answer = 1'000'000, poll_rarely = 50'000'000;  // ns
 // A barrier of a balanced step is met within a few microseconds; past this, the other thread is
 // probably not running, and spinning on would keep the core it may be waiting for.
 constexpr int64_t spin_for = 30'000;  // ns
@@ -53,7 +57,8 @@ bool Team::poll() {
   const int64_t time = now();
   if (time < next_poll_) return false;
   const bool stop = interrupt_.poll(interrupt_.context);
-  next_poll_ = now() + poll_every;
+  const int64_t answered = now();
+  next_poll_ = answered + (answered - time > slow_answer ? poll_rarely : poll_every);
   if (stop) {
     stop_.store(true);
     wake_all();
@@ -136,9 +141,29 @@ struct MachineThreads {
   const char* source;
 };
 
+// The first count of OMP_NUM_THREADS, "4" or "4,2" for nested regions; 0 where OpenMP ignores the
+// variable: it is not set, no list of numbers, or a count is not positive.
+long omp_num_threads() {
+  const char* text = std::getenv("OMP_NUM_THREADS");
+  long first = 0;
+  while (text != nullptr) {
+    char* end = nullptr;
+    const long count = std::strtol(text, &end, 10);
+    if (end == text || count <= 0) return 0;
+    if (first == 0) first = count;
+    while (std::isspace(static_cast<unsigned char>(*end))) ++end;
+    if (*end != '\0' && *end != ',') return 0;
+    text = *end == ',' ? end + 1 : nullptr;
+  }
+  return first;
+}
+
 MachineThreads machine_threads() {
-  if (std::getenv("OMP_NUM_THREADS") != nullptr) return {omp_get_max_threads(), "OMP_NUM_THREADS"};
-  MachineThreads found{omp_get_num_procs(), "affinity"};  // libgomp counts the allowed CPUs
+  const long asked = omp_num_threads();
+  if (asked > most_threads) return {most_threads, "OMP_NUM_THREADS, cut to the most that a call may use"};
+  if (asked > 0) return {int(asked), "OMP_NUM_THREADS"};
+  // libgomp counts the allowed CPUs
+  MachineThreads found{std::min(omp_get_num_procs(), most_threads), "affinity"};
   const int quota = cgroup_limit();
   if (quota > 0 && quota < found.count) found = {quota, "cgroup"};
   return found;

@@ -19,7 +19,8 @@ class Team {
   // All `size` members meet. False once the call was stopped: return at once, results are void.
   bool wait(int thread, int size);
 
-  // Between pieces of work that need no meeting. Thread 0 asks the interrupt every 10 ms.
+  // Between pieces of work that need no meeting. Thread 0 asks the interrupt every 10 ms, or every
+  // 50 ms when the answer is slow.
   bool proceed(int thread);
 
   bool stopped() const;
@@ -43,6 +44,18 @@ struct Worker {
   FASTRNN_INLINE bool wait() const { return size == 1 ? team->proceed(thread) : team->wait(thread, size); }
   FASTRNN_INLINE bool proceed() const { return team->proceed(thread); }
 
+  // body(first, last) over [begin, end), proceeding after every `block`. False once stopped.
+  template <class Body>
+  FASTRNN_INLINE bool in_blocks(int64_t begin, int64_t end, int64_t block, const Body& body) const {
+    while (begin < end) {
+      const int64_t last = end - begin > block ? begin + block : end;
+      body(begin, last);
+      begin = last;
+      if (begin < end && !proceed()) return false;
+    }
+    return true;
+  }
+
   // This thread's part of `count` things, in order, sizes differing by one at most.
   FASTRNN_INLINE int64_t begin(int64_t count) const { return count * thread / size; }
   FASTRNN_INLINE int64_t end(int64_t count) const { return count * (thread + 1) / size; }
@@ -59,6 +72,7 @@ class FloatMode {
   uint64_t saved_;
 };
 
+constexpr int most_threads = 1024;  // more than any machine has cores; larger counts are mistakes
 int thread_limit();              // threads a call may use now
 void set_thread_limit(int n);    // 0 = the machine's own: OMP_NUM_THREADS, affinity, cgroup
 const char* thread_limit_source();

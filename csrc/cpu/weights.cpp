@@ -1,11 +1,10 @@
 #include "weights.h"
 
-#include <omp.h>
-
 #include <algorithm>
 #include <cstring>
 
 #include "pack.h"
+#include "team.h"
 
 namespace fastrnn::cpu {
 namespace {
@@ -59,7 +58,7 @@ uint64_t fingerprint(const Stack& stack, int gates, const std::vector<const void
 
 template <class S>
 Weights<S>::Weights(const Stack& stack, const CellKernels<S>& kernels, const std::vector<const void*>& params,
-                    uint64_t fingerprint)
+                    uint64_t fingerprint, Interrupt interrupt)
     : PackedStack(stack), kernels(kernels), fingerprint(fingerprint) {
   const Layout& layout = kernels.layout;
   const int64_t H = stack.H, panels = layout.panels(H);
@@ -76,24 +75,21 @@ Weights<S>::Weights(const Stack& stack, const CellKernels<S>& kernels, const std
     out.x = room(I, layout.x_count());
     out.h = room(H, layout.h_count());
     out.bias = Buffer(layout.columns(H) * int64_t(sizeof(S)));
-    const auto pack = [&](int64_t begin, int64_t end) {
-      pack_window(layout, Window::input, array(0), I, H, out.x.template as<S>(), begin, end);
-      pack_window(layout, Window::recurrent, array(1), H, H, out.h.template as<S>(), begin, end);
-    };
-    const int threads = panels * (I + H) * layout.panel_columns() < 500'000 ? 1 : thread_limit();
-    if (threads == 1) {
-      pack(0, panels);
-    } else {
-#pragma omp parallel num_threads(threads)
-      {
-        const Worker worker{nullptr, omp_get_thread_num(), omp_get_num_threads()};
-        pack(worker.begin(panels), worker.end(panels));
-      }
-    }
+    run_team(threads_for(I), interrupt, [&](const Worker& worker) {
+      const int64_t begin = worker.begin(panels), end = worker.end(panels);
+      pack_window(layout, Window::input, array(0), I, H, out.x.template as<S>(), begin, end, worker);
+      pack_window(layout, Window::recurrent, array(1), H, H, out.h.template as<S>(), begin, end, worker);
+    });
     const FloatMode mode;  // the sum of the biases must not see the caller's rounding
     pack_bias<S>(layout, stack.bias ? array(2) : nullptr, stack.bias ? array(3) : nullptr, H,
                  out.bias.template as<S>());
   }
+}
+
+// Threads that share the packing of a scan with I inputs.
+template <class S>
+int Weights<S>::threads_for(int64_t I) const {
+  return kernels.layout.columns(stack.H) * (I + stack.H) < 500'000 ? 1 : thread_limit();
 }
 
 template <class S>
@@ -110,7 +106,7 @@ ScanWeights<S> Weights<S>::scan(int layer, int direction) const {
 }
 
 template <class S>
-void Weights<S>::transpose() const {
+void Weights<S>::transpose(Interrupt interrupt) const {
   const Layout& layout = kernels.layout;
   const int64_t H = stack.H, panels = layout.panels(H);
   std::vector<Transposed> made(packed_.size());
@@ -123,29 +119,20 @@ void Weights<S>::transpose() const {
     };
     made[scan].x = room(I, x_width, layout.x_count());
     made[scan].h = room(H, h_width, layout.h_count());
-    const auto transpose = [&](int64_t begin, int64_t end) {
+    run_team(threads_for(I), interrupt, [&](const Worker& worker) {
+      const int64_t begin = worker.begin(panels), end = worker.end(panels);
       transpose_window(layout, Window::input, packed_[scan].x.template as<S>(), I, H, x_width,
-                       made[scan].x.template as<S>(), begin, end);
+                       made[scan].x.template as<S>(), begin, end, worker);
       transpose_window(layout, Window::recurrent, packed_[scan].h.template as<S>(), H, H, h_width,
-                       made[scan].h.template as<S>(), begin, end);
-    };
-    const int threads = panels * (I + H) * layout.panel_columns() < 500'000 ? 1 : thread_limit();
-    if (threads == 1) {
-      transpose(0, panels);
-    } else {
-#pragma omp parallel num_threads(threads)
-      {
-        const Worker worker{nullptr, omp_get_thread_num(), omp_get_num_threads()};
-        transpose(worker.begin(panels), worker.end(panels));
-      }
-    }
+                       made[scan].h.template as<S>(), begin, end, worker);
+    });
   }
   transposed_ = std::move(made);
 }
 
 template <class S>
-TransposedWeights<S> Weights<S>::transposed(int layer, int direction) const {
-  std::call_once(once_, [this] { transpose(); });
+TransposedWeights<S> Weights<S>::transposed(int layer, int direction, Interrupt interrupt) const {
+  std::call_once(once_, [&] { transpose(interrupt); });
   const Transposed& t = transposed_[size_t(layer * stack.D + direction)];
   return {t.h.template as<S>(), t.x.template as<S>(), backward_width(stack.H, kernels.layout.lanes),
           backward_width(stack.input_size(layer), kernels.layout.lanes)};

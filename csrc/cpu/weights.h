@@ -16,12 +16,13 @@ template <class S>
 class Weights : public PackedStack {
  public:
   Weights(const Stack& stack, const CellKernels<S>& kernels, const std::vector<const void*>& params,
-          uint64_t fingerprint);
+          uint64_t fingerprint, Interrupt interrupt);
 
   int64_t bytes() const override;
   ScanWeights<S> scan(int layer, int direction) const;
-  // Made from the packed weights when first asked for: inference never pays for them.
-  TransposedWeights<S> transposed(int layer, int direction) const;
+  // Made from the packed weights when first asked for: inference never pays for them. Throws
+  // Interrupted; the next call then starts anew.
+  TransposedWeights<S> transposed(int layer, int direction, Interrupt interrupt) const;
 
   const CellKernels<S>& kernels;
   const uint64_t fingerprint;
@@ -33,7 +34,8 @@ class Weights : public PackedStack {
   struct Transposed {
     Buffer x, h;
   };
-  void transpose() const;
+  int threads_for(int64_t I) const;
+  void transpose(Interrupt interrupt) const;
 
   std::vector<Packed> packed_;  // (L*D,)
   mutable std::once_flag once_;

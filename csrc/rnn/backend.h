@@ -53,10 +53,12 @@ struct Backend {
   virtual ~Backend() = default;
   virtual const char* name() const = 0;
 
+  // All three throw Interrupted when `interrupt` stopped the call.
+
   // Packs the parameters (torch's order), or returns `previous` if they have not changed.
   virtual std::shared_ptr<const PackedStack> pack(const Stack&, const std::vector<const void*>& params,
-                                                  std::shared_ptr<const PackedStack> previous) = 0;
-  // The tape is null in inference. Throws Interrupted when `interrupt` stopped the call.
+                                                  std::shared_ptr<const PackedStack> previous, Interrupt) = 0;
+  // The tape is null in inference.
   virtual std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack>, const ForwardArgs&, Interrupt) = 0;
   virtual void backward(const Tape&, const BackwardArgs&, Interrupt) = 0;
   // For a stack of one direction.

@@ -118,6 +118,9 @@ def isa() -> Literal["avx512", "avx2", "baseline"]:
 def isas() -> list[str]:
     """Instruction sets that this machine can run, best first."""
 
+MAX_THREADS: int
+"""The most that a call may use, however many are asked for."""
+
 def get_num_threads() -> int: ...
 def set_num_threads(n: int) -> None: ...
 def num_threads_source() -> str:

@@ -175,8 +175,8 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int in [1, 1024]
-        For every thread of this process. It replaces the number at start: OMP_NUM_THREADS if set,
-        else the smaller of the CPU affinity and the cgroup quota.
+        For every thread of this process. It replaces the number at start: OMP_NUM_THREADS if set
+        (above 1024 it counts as 1024), else the smaller of the CPU affinity and the cgroup quota.
 
     Raises
     ------
@@ -194,7 +194,7 @@ def set_num_threads(n: int) -> None:
     1
     >>> fastrnn.set_num_threads(before)
     """
-    _core.set_num_threads(numbers.integer("set_num_threads", "n", n, 1, numbers.MAX_THREADS))
+    _core.set_num_threads(numbers.integer("set_num_threads", "n", n, 1, _core.MAX_THREADS))
 
 
 def _version() -> str:

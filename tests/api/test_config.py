@@ -83,6 +83,29 @@ def test_omp_num_threads_is_obeyed_and_named(count: str) -> None:
     assert in_new_process(code, OMP_NUM_THREADS=count) == f"{count} OMP_NUM_THREADS"
 
 
+@pytest.mark.parametrize("count", ["1025", "99999", "1025,2"])
+def test_a_huge_omp_num_threads_is_cut(count: str) -> None:
+    code = (
+        "import fastrnn, numpy as np; i = fastrnn.info(); print(i['threads'], i['threads_from']); "
+        "x = np.zeros((50, 64, 64), np.float32); lstm = fastrnn.LSTM(64, 256, rng=0); "
+        "y, _, tape = lstm.forward(x); lstm.backward(tape, y)"
+    )
+    cut = "1024 OMP_NUM_THREADS, cut to the most that a call may use"
+    assert in_new_process(code, OMP_NUM_THREADS=count) == cut
+    assert _core.MAX_THREADS == 1024
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "abc", "", "2x", "2,0"])
+def test_an_omp_num_threads_that_openmp_ignores_is_not_named(count: str) -> None:
+    code = "import fastrnn; i = fastrnn.info(); print(i['threads'], i['threads_from'])"
+    without = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    expected = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=without
+    ).stdout.strip()
+    assert expected.split()[1] in ("affinity", "cgroup")
+    assert in_new_process(code, OMP_NUM_THREADS=count) == expected
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
 def test_affinity_is_obeyed_and_named() -> None:
     code = (

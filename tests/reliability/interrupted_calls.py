@@ -24,10 +24,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from modules import normal, run
 
 import fastrnn
+from fastrnn import functional as F
 
 LONG = 1.5  # seconds of a call that is interrupted
 BEFORE = 0.15  # seconds from its start to the signal
 TRIES = 7
+WIDE = 2048  # units and rows of a call with few, long steps
+BIG = 4096  # inputs and units of weights that take long to pack
 
 lstm = fastrnn.LSTM(1, 512, rng=0)
 
@@ -52,12 +55,14 @@ def x_of(steps: int) -> np.ndarray:
     return np.broadcast_to(np.float32(0.1), (steps, 1, 1))  # long, and 4 bytes of memory
 
 
-def interrupted(call: Callable[[], Any], number: int = signal.SIGINT) -> dict[str, Any]:
+def interrupted(
+    call: Callable[[], Any], number: int = signal.SIGINT, before: float = BEFORE
+) -> dict[str, Any]:
     """Run the call, send the signal, say what was raised and how long after the signal."""
     sent: list[float] = []
 
     def send() -> None:
-        time.sleep(BEFORE)
+        time.sleep(before)
         sent.append(time.perf_counter())
         os.kill(os.getpid(), number)
 
@@ -74,6 +79,47 @@ def interrupted(call: Callable[[], Any], number: int = signal.SIGINT) -> dict[st
         raised = type(error).__name__
         sender.join()
     return {"raised": raised, "after": end - sent[0], "took": end - start}
+
+
+def seconds(call: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def wide_steps() -> dict[str, Any]:
+    """Calls of two steps, each longer than Ctrl-C may take."""
+    wide = fastrnn.LSTM(1, WIDE, rng=0)
+    x = np.broadcast_to(np.float32(0.1), (2, WIDE, 1))
+    y, _, tape = wide.forward(x)
+    calls = {
+        "wide inference": lambda: wide(x),
+        "wide forward": lambda: wide.forward(x),
+        "wide backward": lambda: wide.backward(tape, y),
+    }
+    found: dict[str, Any] = {"took": {name: seconds(call) for name, call in calls.items()}}
+    return found | {name: [interrupted(call) for _ in range(3)] for name, call in calls.items()}
+
+
+def big_weights() -> dict[str, Any]:
+    """Calls that pack, transpose and unpack for most of their time."""
+    params = [np.zeros((4 * BIG, BIG), np.float32) for _ in range(2)]  # never in memory: all zeros
+    x = np.zeros((1, 1, BIG), np.float32)
+
+    def new_call(name: str) -> Callable[[], Any]:
+        if name == "packing":
+            call = partial(F.lstm, x, params)
+        else:  # a new tape, whose weights have not been transposed yet
+            y, _, tape = F.lstm(x, params, training=True)
+            call = partial(F.lstm_backward, tape, y)
+        fastrnn._core.release_memory()  # recycled memory would make them shorter
+        return call
+
+    found: dict[str, Any] = {"took": {}}
+    for name in ("packing", "transposing"):
+        found["took"][name] = seconds(new_call(name))
+        found[name] = [interrupted(new_call(name), before=0.04) for _ in range(3)]
+    return found
 
 
 def memory() -> int:
@@ -115,6 +161,10 @@ def main() -> dict[str, Any]:
         interrupted(calls["forward"])
     found["leaked"] = (memory() - base) / 10
     found["output"] = steps * 512 * 4
+
+    for group in (wide_steps(), big_weights()):
+        found.setdefault("took", {}).update(group.pop("took"))
+        found |= group
 
     # another exception than KeyboardInterrupt, from another signal
     def expire(*_: Any) -> None:

@@ -41,6 +41,19 @@ def test_ctrl_c_is_answered_within_100_ms(found: dict[str, Any], call: str) -> N
     assert found[f"{call}, usable after"]
 
 
+@pytest.mark.parametrize(
+    "call", ["wide inference", "wide forward", "wide backward", "packing", "transposing"]
+)
+def test_ctrl_c_is_answered_within_100_ms_in_the_middle_of_a_step(
+    found: dict[str, Any], call: str
+) -> None:
+    assert found["took"][call] > 2 * ANSWER, "too short to show anything"
+    tries = found[call]
+    assert [one["raised"] for one in tries] == ["KeyboardInterrupt"] * len(tries)
+    delays = [one["after"] for one in tries]
+    assert statistics.median(delays) <= ANSWER, delays
+
+
 def test_the_interrupted_calls_were_long(found: dict[str, Any]) -> None:
     """Without the answer a call would have gone on for more than a second."""
     assert found["handled"]["took"] > 1.0

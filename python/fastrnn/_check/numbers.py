@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-MAX_THREADS = 1024  # more than any machine has cores; larger counts are mistakes
 MAX_LAYERS = 65536  # four arrays each; more are mistakes, and would take minutes to list
 _MAX_SIZE = 2**63 - 1
 
