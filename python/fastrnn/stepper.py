@@ -39,8 +39,8 @@ class Stepper(_core.Stepper):
 
     A stepper is used by one thread at a time (another one gets a RuntimeError); steppers of one
     module may run in as many threads as there are. A call runs on the thread that makes it. It
-    gives up the GIL if it has 2 million floating-point operations to do, which takes 10 to 50
-    microseconds; for less, waiting to get it back would cost more than others could do meanwhile.
+    gives up the GIL if it has at least 200,000 floating-point operations to do, which take a few
+    microseconds; for less, giving it up costs more than others could do meanwhile.
 
     With ``out``, and x an aligned NumPy array of the module's dtype whose last axis is contiguous,
     a call allocates nothing. Any other x is copied first; so is an x that shares memory with out.
@@ -144,5 +144,5 @@ class Stepper(_core.Stepper):
     def __reduce__(self) -> Any:
         raise TypeError(
             "Stepper: a stepper holds memory of the engine and cannot be pickled or copied; "
-            "make one from the module, and set its state"
+            "create one from the module and set its state"
         )

@@ -15,11 +15,12 @@ import pytest
 from refusal import CELL, GRU, LSTM, H, I, OnGpu, X
 from refused_calls import REFUSED_CALLS
 from refused_setups import REFUSED_SETUPS
+from refused_steps import GRU_STEPPER, REFUSED_STEPS, STEPPER
 
 import fastrnn
 
-REFUSALS = REFUSED_CALLS | REFUSED_SETUPS
-assert len(REFUSALS) == len(REFUSED_CALLS) + len(REFUSED_SETUPS)
+REFUSALS = REFUSED_CALLS | REFUSED_SETUPS | REFUSED_STEPS
+assert len(REFUSALS) == len(REFUSED_CALLS) + len(REFUSED_SETUPS) + len(REFUSED_STEPS)
 
 
 @pytest.mark.parametrize("name", REFUSALS)
@@ -63,6 +64,15 @@ def test_a_refused_call_draws_no_dropout_seed() -> None:
     assert lstm.rng_state() == before
     lstm.forward(X)
     assert lstm.rng_state() != before
+
+
+@pytest.mark.parametrize("name", REFUSED_STEPS)
+def test_a_refused_step_changes_no_state(name: str) -> None:
+    before = [*STEPPER.state, GRU_STEPPER.state]
+    with pytest.raises(REFUSED_STEPS[name].kind):
+        REFUSED_STEPS[name].run()
+    after = [*STEPPER.state, GRU_STEPPER.state]
+    assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
 def raise_statements() -> dict[tuple[str, int], str]:
