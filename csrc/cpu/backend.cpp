@@ -14,7 +14,7 @@ template <class S>
 std::shared_ptr<const PackedStack> pack_as(const Stack& stack, const std::vector<const void*>& params,
                                            const std::shared_ptr<const PackedStack>& previous, Interrupt interrupt) {
   const CellKernels<S>& kernels = kernels_of<S>(stack.cell);
-  const uint64_t print = fingerprint(stack, kernels.layout.gates, params);
+  const uint64_t print = fingerprint<S>(stack, kernels.layout.gates, params, interrupt);
   if (const auto* old = dynamic_cast<const Weights<S>*>(previous.get())) {
     const Stack& was = old->stack;
     const bool same_stack = was.cell == stack.cell && was.I == stack.I && was.H == stack.H && was.L == stack.L &&

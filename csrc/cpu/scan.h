@@ -175,6 +175,7 @@ struct IsaKernels {
   int count;
   void (*sigmoid)(const S* in, S* out, int64_t n);
   void (*tanh)(const S* in, S* out, int64_t n);
+  uint64_t (*hash)(const void* data, int64_t bytes, uint64_t place);
 };
 
 struct IsaTable {

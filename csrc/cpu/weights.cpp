@@ -1,60 +1,64 @@
 #include "weights.h"
 
 #include <algorithm>
-#include <cstring>
 
+#include "dispatch.h"
 #include "pack.h"
 #include "team.h"
 
 namespace fastrnn::cpu {
 namespace {
 
-// Eight independent multiply-add chains over 64-byte stripes, each word mixed with a key of its
-// place, so equal words in other places change the sum. Reads memory at its own speed.
-struct Hash {
-  uint64_t lane[8] = {0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0x85EBCA77C2B2AE63,
-                      0x27D4EB2F165667C5, 0xD6E8FEB86659FD93, 0xA0761D6478BD642F, 0xE7037ED1A0B428DB};
-  uint64_t place = 1;
+// Weights are hashed in blocks: of a size of their own, so that the value is the same for any number
+// of threads, and large enough that joining their values costs nothing.
+constexpr int64_t block_bytes = int64_t(1) << 20;
+constexpr int64_t worth_a_team = int64_t(4) << 20;
 
-  void add(const void* data, int64_t bytes) {
-    const char* p = static_cast<const char*>(data);
-    uint64_t word[8];
-    for (; bytes > 0; bytes -= 64, p += 64) {
-      if (bytes >= 64) {
-        std::memcpy(word, p, 64);
-      } else {
-        std::memset(word, 0, 64);
-        std::memcpy(word, p, size_t(bytes));
-      }
-      place += 0x9E3779B97F4A7C15;
-      for (int i = 0; i < 8; ++i) {
-        const uint64_t keyed = word[i] ^ (place + uint64_t(i) * 0xD1B54A32D192ED03);
-        lane[i] += word[i] + (keyed & 0xFFFFFFFF) * (keyed >> 32);
-      }
-    }
-  }
-
-  uint64_t value() const {
-    uint64_t h = place;
-    for (const uint64_t l : lane) {
-      h = (h ^ l ^ (l >> 29)) * 0xBF58476D1CE4E5B9;
-      h ^= h >> 32;
-    }
-    return h;
-  }
-};
+uint64_t join(uint64_t all, uint64_t one) {
+  all = (all ^ one) * 0xBF58476D1CE4E5B9;
+  return all ^ (all >> 32);
+}
 
 }  // namespace
 
-uint64_t fingerprint(const Stack& stack, int gates, const std::vector<const void*>& params) {
-  Hash hash;
-  for (size_t i = 0; i < params.size(); ++i) {
+template <class S>
+uint64_t fingerprint(const Stack& stack, int gates, const std::vector<const void*>& params, Interrupt interrupt) {
+  const auto hash = running_kernels<S>().hash;
+  const auto size = [&](size_t i) {
     const int index = int(i) % stack.params_per_scan(), layer = int(i) / (stack.params_per_scan() * stack.D);
     const int64_t columns = index == 0 ? stack.input_size(layer) : index == 1 ? stack.H : 1;
-    hash.add(params[i], gates * stack.H * columns * size_of(stack.dtype));
+    return gates * stack.H * columns * int64_t(sizeof(S));
+  };
+  // body(block, data, bytes) for every block; blocks are numbered through all parameters.
+  const auto for_blocks = [&](const auto& body) {
+    uint64_t block = 0;
+    for (size_t i = 0; i < params.size(); ++i) {
+      const char* data = static_cast<const char*>(params[i]);
+      for (int64_t rest = size(i); rest > 0; rest -= block_bytes, data += block_bytes)
+        body(block++, data, std::min(rest, block_bytes));
+    }
+  };
+  int64_t bytes = 0;
+  for (size_t i = 0; i < params.size(); ++i) bytes += size(i);
+  uint64_t all = uint64_t(bytes);
+  if (bytes < worth_a_team) {
+    for_blocks([&](uint64_t block, const char* data, int64_t n) { all = join(all, hash(data, n, block)); });
+    return all;
   }
-  return hash.value();
+  uint64_t count = 0;
+  for_blocks([&](uint64_t, const char*, int64_t) { ++count; });
+  std::vector<uint64_t> values(count);
+  run_team(thread_limit(), interrupt, [&](const Worker& worker) {
+    const uint64_t begin = uint64_t(worker.begin(int64_t(count))), end = uint64_t(worker.end(int64_t(count)));
+    for_blocks([&](uint64_t block, const char* data, int64_t n) {
+      if (block >= begin && block < end && worker.proceed()) values[block] = hash(data, n, block);
+    });
+  });
+  for (const uint64_t one : values) all = join(all, one);
+  return all;
 }
+template uint64_t fingerprint<float>(const Stack&, int, const std::vector<const void*>&, Interrupt);
+template uint64_t fingerprint<double>(const Stack&, int, const std::vector<const void*>&, Interrupt);
 
 template <class S>
 Weights<S>::Weights(const Stack& stack, const CellKernels<S>& kernels, const std::vector<const void*>& params,

@@ -10,7 +10,8 @@
 namespace fastrnn::cpu {
 
 // Changes when any parameter does. gates: row blocks of every parameter.
-uint64_t fingerprint(const Stack& stack, int gates, const std::vector<const void*>& params);
+template <class S>
+uint64_t fingerprint(const Stack& stack, int gates, const std::vector<const void*>& params, Interrupt interrupt);
 
 template <class S>
 class Weights : public PackedStack {

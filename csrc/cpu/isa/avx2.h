@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace fastrnn::cpu {
 
 struct Avx2 {
@@ -32,6 +34,11 @@ struct Avx2 {
   static inline __attribute__((always_inline)) F min(F a, F b) {  // b when either is NaN
     return (F)_mm256_min_ps((__m256)a, (__m256)b);
   }
+  // The product of each word's two halves.
+  static inline __attribute__((always_inline)) Vec<uint64_t>::type multiply_halves(Vec<uint64_t>::type v) {
+    return (Vec<uint64_t>::type)_mm256_mul_epu32((__m256i)v, (__m256i)(v >> 32));
+  }
+
   static inline __attribute__((always_inline)) D min(D a, D b) { return (D)_mm256_min_pd((__m256d)a, (__m256d)b); }
 };
 

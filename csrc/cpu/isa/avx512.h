@@ -3,6 +3,8 @@
 
 #include <immintrin.h>
 
+#include <cstdint>
+
 namespace fastrnn::cpu {
 
 struct Avx512 {
@@ -35,6 +37,11 @@ struct Avx512 {
   }
   static inline __attribute__((always_inline)) D min(D a, D b) {
     return (D)_mm512_maskz_min_pd((__mmask8)-1, (__m512d)a, (__m512d)b);
+  }
+
+  // The product of each word's two halves.
+  static inline __attribute__((always_inline)) Vec<uint64_t>::type multiply_halves(Vec<uint64_t>::type v) {
+    return (Vec<uint64_t>::type)_mm512_maskz_mul_epu32((__mmask8)-1, (__m512i)v, (__m512i)(v >> 32));
   }
 
   // 1 / v within 2^-14; for double one Newton step makes that 2^-28.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "../../cells/list.h"
+#include "../hash.h"
 #include "../scan_backward.h"
 #include "../scan_forward.h"
 
@@ -31,7 +32,7 @@ struct CellTable<Isa, S, cells::TypeList<Cells...>> {
   static constexpr CellKernels<S> rows[] = {{Cells::name, layout_of<Cells>(Lanes<Isa, S>::count), Isa::tile_rows,
                                              scan_forward<Isa, Cells, S>, scan_backward<Isa, Cells, S>}...};
   static constexpr IsaKernels<S> kernels = {rows, int(sizeof...(Cells)), activate<Isa, S, false>,
-                                            activate<Isa, S, true>};
+                                            activate<Isa, S, true>, hash<Isa>};
 };
 
 }  // namespace fastrnn::cpu
