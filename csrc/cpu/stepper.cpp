@@ -118,7 +118,7 @@ void CpuStepper<S>::run_layer(Layer& layer, int64_t steps, const Sequence& x, co
   ForwardScan<S>& scan = layer.scan;
   const int64_t slot_size = streams_ * scan.state_stride();
   const int base = layer.slot == 0 ? 1 : 0;
-  scan.rows.steps = steps;
+  scan.rows.steps = scan.last = steps;
   scan.x = static_cast<const S*>(x.data);
   scan.x_step = x.step;
   scan.x_row = x.row;
