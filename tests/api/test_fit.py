@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
-import sys
 import threading
-import types
 from typing import Any
 
 import numpy as np
@@ -66,21 +63,6 @@ def test_run_is_reproducible_bitwise() -> None:
     assert [entry["step"] for entry in first.validation] == [0, 20, 40, 60, 61]
     other, _ = text_run(steps=62)
     assert not np.array_equal(one.state_dict()["head.weight"], other.state_dict()["head.weight"])
-
-
-def test_timed_run_plans_steps_that_repeat_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that ticks a millisecond at each look, so that a busy machine does not matter."""
-    ticks = itertools.count()
-    clock = types.SimpleNamespace(perf_counter=lambda: next(ticks) * 1e-3)
-    monkeypatch.setattr("fastrnn.training.loop.time", clock)
-    monkeypatch.setattr(sys.modules["fastrnn.training.fit"], "time", clock)
-    timed, history = text_run(steps=None, seconds=0.5, schedule=tr.Cosine(1e-2, warmup=20))
-    assert history.stop == "done"
-    assert history.planned == history.steps > 20
-    assert 0.45 < history.seconds < 0.55
-    again, _ = text_run(steps=history.planned, schedule=tr.Cosine(1e-2, warmup=20))
-    for name, array in timed.parameters().items():
-        assert np.array_equal(array, again.parameters()[name]), name
 
 
 def test_stops() -> None:
