@@ -41,6 +41,7 @@ def test_train_reports_and_writes(
     assert re.search(r"[\d,]+ characters/s in training", shown)
     for dtype in ("float32", "float64"):
         assert re.search(rf"[\d,]+ characters/s in {dtype}, [\d.]+ times slower", shown)
+    assert "BLAS with 1 thread" in shown
     sample = (out / "sample.txt").read_text(encoding="utf-8")
     assert len(sample) == 401
     assert sample.rstrip("\n") in shown
@@ -130,6 +131,11 @@ def test_sample_into_a_closed_pipe(trained: tuple[Path, str]) -> None:
     assert process.wait(timeout=60) == 141
     assert process.stderr.read() == b""
     process.stderr.close()
+
+
+def test_version() -> None:
+    done = command("--version")
+    assert (done.returncode, done.stdout) == (0, f"fastrnn {fastrnn.__version__}\n")
 
 
 def test_info_and_help() -> None:

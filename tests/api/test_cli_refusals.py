@@ -25,6 +25,8 @@ for package in ("safetensors", "matplotlib", "threadpoolctl", "tqdm"):
         ("Grüße\n".encode("latin-1") * 100, "byte 0xfc at place 2"),
         ("a text\n".encode("utf-16") * 100, "is not a text in UTF-8"),
         (b"a" * 1000, "one character over and over"),
+        (b"\x01\x02\x03" * 200, "is binary .600 of its 600 characters are control characters"),
+        ((b"plain text\n" * 9 + b"\x01\x02\x1b[\x7f\xc2\x80" * 2) * 9, "is binary .90 of its "),
     ],
 )
 def test_bad_texts(
@@ -75,6 +77,11 @@ def test_bad_paths(
         "train --clip 0",
         "train --seed -1",
         "train --threads 0",
+        "train --threads 1025",
+        "sample x --threads 1025",
+        "train --plan 5",
+        "train --plan 5:3",
+        "train --plan 0:50 --steps 5",
         "train --seconds 0",
         "train --epochs 0",
         "train --steps 0",
@@ -92,6 +99,19 @@ def test_bad_options(capsys: pytest.CaptureFixture[str], arguments: str) -> None
     assert main(arguments.split()) == 2
     shown = capsys.readouterr().err
     assert re.fullmatch(r"fastrnn( train| sample)?: error: [^\n]+ --help\n", shown), shown
+
+
+def test_temperatures_are_finite(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sample", "x", "--temperature", "inf"]) == 2
+    assert "got 'inf', expected a finite number >= 0" in capsys.readouterr().err
+
+
+def test_models_too_large_for_the_memory(
+    capsys: pytest.CaptureFixture[str], trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    arguments = ["train", trained[1], "--hidden", "65536", "--layers", "64", "--quiet"]
+    words = "hidden_size has 65536 .* more than this machine"
+    assert_refused(capsys, [*arguments, "--out", str(tmp_path / "out")], words)
 
 
 def test_no_command(capsys: pytest.CaptureFixture[str]) -> None:

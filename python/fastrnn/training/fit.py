@@ -108,13 +108,14 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        The arguments do not fit together.
+        The arguments do not fit together, or a resumed run has done already what is asked.
     FloatingPointError
         A loss or gradient norm became NaN or infinite; the parameters are those of the step
         before.
     KeyboardInterrupt
         Ctrl-C: after the running step the checkpoint was written and a line on stderr said so. A
-        second Ctrl-C interrupts at once, in the middle of a step.
+        second Ctrl-C interrupts at once, in the middle of a step. SIGTERM, unless the program
+        handles it, saves in the same way and then ends the process.
 
     Notes
     -----
@@ -183,8 +184,8 @@ def fit(
                 where = "nothing was saved, because fit got no checkpoint path"
                 if checkpoint is not None:
                     where = f"saved {os.fspath(checkpoint)}"
-                bar.write(f"interrupted after step {run.history.steps}: {where}")
-                raise KeyboardInterrupt
+                bar.write(f"{run.interrupt.word} after step {run.history.steps}: {where}")
+                run.interrupt.deliver()
     finally:
         bar.close()
     if run.best is not None:

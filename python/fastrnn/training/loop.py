@@ -16,7 +16,7 @@ from .history import History
 from .interrupt import DeferredInterrupt
 from .losses import count
 from .optimizer import Optimizer
-from .plan import Pace, Plan, changed, checked, total_at
+from .plan import BudgetError, Pace, Plan, changed, checked, total_at
 from .schedule import Constant, Schedule
 
 __all__ = ["Batches", "Loss", "Run", "evaluate"]
@@ -114,7 +114,7 @@ class Run:
         history, seconds = self.history, self.options["seconds"]
         if self.pace is not None:
             if seconds != planned_seconds and seconds <= history.seconds:
-                raise ValueError(
+                raise BudgetError(
                     f"fit: seconds is {seconds:g}, but {name} has trained for "
                     f"{history.seconds:.1f} s; the time counts from the first start, give more"
                 )
@@ -125,7 +125,7 @@ class Run:
             return
         total = self.given_plan()[-1][1]
         if total < history.steps:
-            raise ValueError(
+            raise BudgetError(
                 f"fit: the plan is for {total} steps, but {name} has done {history.steps}; the "
                 "steps count from the first start, give more"
             )

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Pace", "Plan", "changed", "checked", "total_at"]
+__all__ = ["BudgetError", "Pace", "Plan", "changed", "checked", "total_at"]
 
 Plan = list[list[int]]
 
@@ -24,6 +24,10 @@ _WARM_STEPS, _MEASURED_STEPS = 5, 15
 _LOOKS, _FEWEST = 16, 3
 # A plan that ends this close to the time stands: a change moves the learning rate for nothing.
 _TOLERATED = 0.02
+
+
+class BudgetError(ValueError):
+    """A resumed run has done already what it is asked to do."""
 
 
 def total_at(plan: Sequence[Sequence[int]], step: int) -> int | None:
