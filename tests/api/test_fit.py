@@ -93,12 +93,39 @@ def test_fit_refuses() -> None:
         ({"epochs": 2}, "exactly one"),
         ({"steps": None}, "exactly one"),
         ({"validate_every": 0}, "validate_every is 0"),
+        ({"steps": 0}, "steps is 0, expected an integer >= 1"),
+        ({"steps": -1}, "steps is -1, expected an integer >= 1"),
+        ({"steps": None, "epochs": -1}, "epochs is -1, expected an integer >= 1"),
+        ({"steps": None, "seconds": -1}, "seconds is -1, expected a positive number"),
         ({"validation": None, "patience": 1}, "need validation"),
     ):
         with pytest.raises(ValueError, match=message):
             text_run(**bad)
     with pytest.raises(TypeError, match=r"pass Sequential\(model\)"):
         tr.fit(tr.Linear(1, 1), [(1, 1)], tr.mse, tr.SGD({"a": np.zeros(1)}), steps=1)
+
+
+def test_fit_refuses_other_types() -> None:
+    with pytest.raises(TypeError, match=r"fit: steps is the float 2\.5, expected an integer"):
+        text_run(steps=2.5)
+    layer = tr.Sequential(tr.Linear(1, 1))
+    sgd = tr.SGD(layer.parameters())
+    with pytest.raises(TypeError, match=r"fit: batches has no len\(\), .*; give steps or seconds"):
+        tr.fit(layer, lambda epoch: iter([(1, 1)]), tr.mse, sgd, epochs=2, progress=False)
+
+
+def test_a_bad_gradient_of_a_finite_loss_changes_nothing() -> None:
+    """A loss whose gradient is NaN, without clipping: the parameters stay as they were."""
+    model = tr.Sequential(tr.Linear(2, 1, rng=0))
+    before = model.state_dict()
+    x = np.ones((3, 4, 2), np.float32)
+
+    def loss(output: Any, target: Any, mask: Any) -> tuple[float, np.ndarray]:
+        return 1.0, np.full_like(output, np.nan)
+
+    with pytest.raises(FloatingPointError, match="fit: the gradient norm is nan at step 0"):
+        tr.fit(model, [(x, x)], loss, tr.SGD(model.parameters()), steps=3, progress=False)
+    assert all(np.array_equal(before[k], v) for k, v in model.parameters().items())
 
 
 def test_interrupt_saves_at_a_step_and_resumes_bitwise(tmp_path: Any, capfd: Any) -> None:

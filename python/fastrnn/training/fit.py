@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from .._check import numbers
 from ._extras import require
 from .checkpoint import Checkpoint
 from .history import History, ProgressBar
@@ -135,6 +136,14 @@ def fit(
     if len(given) != 1:
         raise ValueError(
             f"fit: got {given or 'none'} of steps, epochs, seconds and plan, expected exactly one"
+        )
+    for name, value in (("steps", steps), ("epochs", epochs)):
+        if value is not None:
+            numbers.integer("fit", name, value, 1)
+    if (validate_every is None or epochs is not None) and not hasattr(batches, "__len__"):
+        raise TypeError(
+            "fit: batches has no len(), so an epoch has no known number of steps; give steps or "
+            "seconds, and validate_every"
         )
     if seconds is not None and not 0 < seconds < math.inf:
         raise ValueError(f"fit: seconds is {seconds}, expected a positive number")

@@ -196,13 +196,13 @@ class Run:
         grads = self.model.backward(tape, d_y)[-1]
         if options["clip_value"] is not None:
             clip_grad_value(grads, options["clip_value"])
-        if options["clip_norm"] is not None:
-            self.grad_norm = clip_grad_norm(grads, options["clip_norm"])
-            if not math.isfinite(self.grad_norm):
-                raise FloatingPointError(
-                    f"fit: the gradient norm is {self.grad_norm} at step {history.steps}; lower "
-                    "the learning rate"
-                )
+        clip = options["clip_norm"]
+        norm = clip_grad_norm(grads, math.inf if clip is None else clip)
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"fit: the gradient norm is {norm} at step {history.steps}; lower the learning rate"
+            )
+        self.grad_norm = None if clip is None else norm
         self.optimizer.lr = self.schedule(history.steps, history.planned)
         self.optimizer.step(grads)
         self.state = state
