@@ -138,6 +138,11 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path: Path) -> Non
         tr.load_checkpoint(path)
 
 
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"load_checkpoint: .*nope does not exist, expect"):
+        tr.load_checkpoint(tmp_path / "nope")
+
+
 def test_every_truncation_and_bit_flip_is_found(tmp_path: Path) -> None:
     """Every 64th length, and a flip in every byte: refused with one sentence, or identical."""
     path = tmp_path / "a.safetensors"

@@ -125,6 +125,19 @@ def test_optimizer_refuses() -> None:
         adam.load_state_dict(tr.SGD(parameters).state_dict())
 
 
+def test_constructor_sentences() -> None:
+    parameters = {"w": np.zeros(2)}
+    for make, words in (
+        (lambda: tr.Adam(None), "Adam: parameters is a NoneType, expected a dict of name -> array"),
+        (lambda: tr.SGD([np.zeros(2)]), "SGD: parameters is a list, expected a dict"),
+        (lambda: tr.Adam(parameters, lr="a"), "Adam: lr is 'a', expected a finite number >= 0"),
+        (lambda: tr.RMSProp(parameters, alpha=None), "RMSProp: alpha is None, expected a finite"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            make()
+    assert tr.Adam(parameters, lr=np.float32(0.5)).lr == 0.5
+
+
 def test_clip() -> None:
     rng = RNG(0)
     grads = {k: rng.normal(size=s).astype(np.float32) for k, s in (("a", (30, 4)), ("b", 50))}

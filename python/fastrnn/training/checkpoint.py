@@ -228,7 +228,13 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """
     numpy_format = require("safetensors.numpy", "load_checkpoint")
     safetensors = require("safetensors", "load_checkpoint")
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"load_checkpoint: {os.fspath(path)} does not exist, expected a file that "
+            "save_checkpoint or fastrnn train wrote"
+        ) from error
     try:
         tensors = numpy_format.load(data)
         (length,) = struct.unpack("<Q", data[:8])
