@@ -6,11 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
+import pytest
 from cases import SEED
 from tolerances import KEEP_RATE_SIGMAS, RELATIVE_FLOAT64, relative_error
 from training_runs import RNG, assert_gradient, central_difference, tiny_model
 
+import fastrnn
 from fastrnn import training as tr
+from fastrnn.reference.philox import dropout_mask
 
 
 def test_chain_gradients() -> None:
@@ -80,9 +83,7 @@ def test_dropout() -> None:
     second, _ = drop.forward(x)
     assert not np.array_equal(first, second)
     kept = first != 0
-    assert np.array_equal(
-        np.unique(first[kept]), [np.float32(65536 / (65536 - round(0.3 * 65536)))]
-    )
+    assert np.array_equal(np.unique(first[kept]), [np.float32(1 / 0.7)])
     sigma = math.sqrt(0.3 * 0.7 / x.size)
     assert abs(kept.mean() - 0.7) < KEEP_RATE_SIGMAS * sigma
     assert np.array_equal(drop.backward(tape, x)[0], first)
@@ -90,10 +91,65 @@ def test_dropout() -> None:
     again = tr.Dropout(0.3, seed=9)
     again.set_rng_state({"calls": 1})
     assert np.array_equal(again.forward(x)[0], second)
-    # the documented stream, word for word
-    raw = np.random.Philox(key=9, counter=1 << 192).random_raw(x.size // 4)
-    words = np.stack([(raw >> np.uint64(16 * k)) & np.uint64(0xFFFF) for k in range(4)], axis=1)
-    assert np.array_equal(words.reshape(x.shape) >= round(0.3 * 65536), second != 0)
+    # one generator in the whole library: the reference's, with the call in place of the layer
+    for call, got in enumerate((first, second)):
+        mask = dropout_mask(0, x.size, call, 0.3, 9, np.float32)
+        assert np.array_equal(mask.reshape(x.shape), got)
+
+
+def test_dropout_of_one_and_of_none() -> None:
+    x = np.ones((3, 4))
+    y, tape = tr.Dropout(1.0).forward(x)
+    assert not y.any()
+    assert y.dtype == x.dtype
+    assert not tr.Dropout(1.0).backward(tape, x)[0].any()
+    assert tr.Dropout(0.0).forward(x)[0] is x
+    for p in (-0.1, 1.1, math.nan):
+        with pytest.raises(ValueError, match=r"Dropout: p is .*expected a probability in \[0, 1\]"):
+            tr.Dropout(p)
+
+
+def test_assigned_parameters_are_those_that_are_trained() -> None:
+    """The optimizer holds the arrays: a new value goes into them."""
+    for layer, name in (
+        (fastrnn.LSTM(3, 4, rng=0), "weight_hh_l0"),
+        (fastrnn.GRUCell(3, 4, rng=0), "bias_ih"),
+        (tr.Linear(3, 4, rng=0), "bias"),
+        (tr.Embedding(3, 4, rng=0), "weight"),
+    ):
+        sgd = tr.SGD(layer.parameters(), lr=1.0)
+        value = np.full_like(getattr(layer, name), 5)
+        setattr(layer, name, value)
+        sgd.step({k: np.ones_like(v) for k, v in layer.parameters().items()})
+        assert (getattr(layer, name) == 4).all(), type(layer)
+        assert (value == 5).all()
+        with pytest.raises(ValueError, match=rf"{type(layer).__name__}: {name} has "):
+            setattr(layer, name, np.ones((9, 9), np.float32))
+
+
+def test_state_dicts_are_loaded_by_one_loader() -> None:
+    model = tiny_model()
+    found = model.load_state_dict({"head.bias": np.ones(7), "x": np.ones(1)}, strict=False)
+    assert found.unexpected_keys == ["x"]
+    assert "head.weight" in found.missing_keys
+    assert (model.pieces["head"].bias == 1).all()
+    before = model.state_dict()
+    for bad, error, words in (
+        (
+            {**before, "x": 1},
+            ValueError,
+            r"Sequential\.load_state_dict: .* unexpected x, exp",
+        ),
+        ({**before, "head.bias": np.ones(8)}, ValueError, r"head\.bias has shape \(8,\), expected"),
+        ({**before, "head.bias": np.ones(7, int)}, TypeError, r"head\.bias has dtype int64"),
+        (None, TypeError, r"state_dict is None, expected a dict"),
+    ):
+        with pytest.raises(error, match=words):
+            model.load_state_dict(bad)
+        assert all(np.array_equal(before[k], v) for k, v in model.parameters().items())
+    with pytest.raises(ValueError, match=r"Linear\.load_state_dict: state_dict has no bias, exp"):
+        tr.Linear(2, 2).load_state_dict({"weight": np.ones((2, 2))})
+    assert tr.OneHot(3).load_state_dict({}) == ([], [])
 
 
 def test_windows_with_carried_state_equal_one_call() -> None:
