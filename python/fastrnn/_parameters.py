@@ -16,6 +16,16 @@ Array = npt.NDArray[Any]
 Rng = int | np.random.Generator | np.random.SeedSequence | np.random.BitGenerator | None
 
 
+_MODES = "calling the module is inference, forward is training; there is nothing to switch"
+_TORCH_WAYS = {
+    "train": _MODES,
+    "eval": _MODES,
+    "to": "create the module with dtype=... and load_state_dict into it; it runs on the CPU",
+    "cuda": "the module runs on the CPU",
+    "zero_grad": "backward returns the gradients and keeps none",
+}
+
+
 class LoadResult(NamedTuple):
     """What `load_state_dict` did not find, and what it found no use for."""
 
@@ -23,11 +33,34 @@ class LoadResult(NamedTuple):
     unexpected_keys: list[str]
 
 
+def load_parameters(
+    owner: str, live: Mapping[str, Array], state_dict: Any, strict: bool, layout: str = ""
+) -> LoadResult:
+    """Copy arrays into the live ones by name, after every name and shape has been checked."""
+    call = f"{owner}.load_state_dict"
+    state_dict = parameters.mapping(call, "state_dict", state_dict)
+    strict = numbers.flag(call, "strict", strict)
+    advice = "create the module with the arguments of the saved one, or pass strict=False"
+    missing, unexpected = parameters.names(
+        call, "state_dict", state_dict, live, advice if strict else ""
+    )
+    arrays = {
+        name: parameters.saved_array(call, name, state_dict[name], array.shape, layout)
+        for name, array in live.items()
+        if name in state_dict
+    }
+    for name, array in arrays.items():
+        live[name][...] = array
+    return LoadResult(missing, unexpected)
+
+
 class Parameterized:
     """Base of the layers and the cells: a problem, its parameters, their packed form.
 
-    A parameter is an ordinary writable array and an attribute. It may be changed in place or
-    replaced; the engine compares the weights at every call and packs them again when they differ.
+    A parameter is an ordinary writable array and an attribute. It may be changed in place, and
+    assigning to the attribute copies into it, so that optimizers and other holders of the array
+    see the change. The engine compares the weights at every call and packs them again when they
+    differ.
     """
 
     _problem: Problem
@@ -93,21 +126,8 @@ class Parameterized:
         TypeError
             A value is no array of floating-point numbers.
         """
-        call = f"{type(self).__name__}.load_state_dict"
-        state_dict = parameters.mapping(call, "state_dict", state_dict)
-        strict = numbers.flag(call, "strict", strict)
-        advice = "create the module with the arguments of the saved one, or pass strict=False"
-        missing, unexpected = parameters.names(
-            call, "state_dict", state_dict, self._shapes, advice if strict else ""
-        )
-        arrays = {
-            name: parameters.saved_array(call, name, state_dict[name], shape)
-            for name, shape in self._shapes.items()
-            if name in state_dict
-        }
-        for name, array in arrays.items():
-            self.__dict__[name][...] = array
-        return LoadResult(missing, unexpected)
+        layout = f" ({parameters.LAYOUT})"
+        return load_parameters(type(self).__name__, self.parameters(), state_dict, strict, layout)
 
     def _pack(self, call: str) -> _core.Packed:
         """The parameters in the kernels' form; the same object while they do not change."""
@@ -124,11 +144,29 @@ class Parameterized:
         return packed
 
     def __setattr__(self, name: str, value: Any) -> None:
-        shape = self.__dict__.get("_shapes", {}).get(name)
-        if shape is not None:
+        shapes = self.__dict__.get("_shapes", {})
+        if name in shapes:
             call = type(self).__name__
-            value = parameters.parameter(call, name, value, shape, self._problem.dtype)
+            value = parameters.parameter(call, name, value, shapes[name], self._problem.dtype)
+            live = self.__dict__[name]
+            if live.shape == value.shape and live.flags.writeable:
+                live[...] = value  # an optimizer holds the array
+                return
+        elif shapes and name.startswith(("weight_", "bias_")):
+            raise AttributeError(
+                f"{type(self).__name__}: {name} is no parameter, expected one of "
+                f"{', '.join(list(shapes)[:4])}{', ...' if len(shapes) > 4 else ''}; create the "
+                f"module with bias=True, num_layers or bidirectional to have more"
+            )
         object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        way = _TORCH_WAYS.get(name)
+        if way is not None:
+            raise AttributeError(
+                f"{type(self).__name__}: there is no {name}(), expected none; {way}"
+            )
+        return object.__getattribute__(self, name)  # raises again, in Python's words
 
     def __delattr__(self, name: str) -> None:
         if name in self._shapes:

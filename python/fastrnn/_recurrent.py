@@ -192,7 +192,7 @@ class Recurrent(Parameterized):
     def set_rng_state(self, state: Mapping[str, int]) -> None:
         """Take back what `rng_state` gave; the next masks are then the same, bit for bit."""
         call = f"{type(self).__name__}.set_rng_state"
-        found = dict(parameters.mapping(call, "state", state))
+        found = dict(parameters.mapping(call, "state", state, "int; rng_state() returns one"))
         parameters.names(call, "state", found, ("state", "inc"), "pass what rng_state() returned")
         own = dict(self._rng.bit_generator.state)
         own["state"] = {

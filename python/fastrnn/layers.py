@@ -13,6 +13,8 @@ from ._recurrent import Recurrent
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
+_CPU = "layers run on the CPU"
+
 
 class LSTM(Recurrent):
     """Long short-term memory, as torch.nn.LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
@@ -31,6 +33,10 @@ class LSTM(Recurrent):
         Probability of zeroing an output of every layer but the last, in training.
     bidirectional : bool
         D = 2: a second direction runs from the end, y is their concatenation.
+    proj_size : int
+        0 alone; torch's projections of the output are not implemented.
+    device : None or "cpu"
+        For calls written for torch.
     dtype : float32 or float64
         Of parameters, inputs, states and results.
     rng : int, numpy.random.Generator, or what else `numpy.random.default_rng` takes
@@ -49,6 +55,9 @@ class LSTM(Recurrent):
 
         i, f, o = sigmoid(pre_i), sigmoid(pre_f), sigmoid(pre_o)    g = tanh(pre_g)
         c' = f * c + i * g                                          h' = o * tanh(c')
+
+    Calling the module is inference (no dropout, nothing kept for gradients) and `forward` is
+    training (dropout on, returns a tape for `backward`): there is no train() or eval().
 
     Calls from several threads at once are safe while nobody changes the parameters.
 
@@ -75,19 +84,23 @@ class LSTM(Recurrent):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         *,
+        device: Any = None,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
         sizes = (input_size, hidden_size, num_layers)
+        proj = (proj_size, (0,), "projections are not implemented, put a Linear behind")
+        numbers.unsupported("LSTM", proj_size=proj, device=(device, (None, "cpu"), _CPU))
         super().__init__("lstm", *sizes, bias, batch_first, dropout, bidirectional, dtype, rng)
 
 
 class GRU(Recurrent):
     """Gated recurrent unit, as torch.nn.GRU (Cho et al. 2014; reset after the product).
 
-    Parameters and attributes are those of `LSTM`, with 3*H rows in the order r, z, n; the state
-    is h alone, (L*D, B, H), not a tuple.
+    Parameters (but proj_size) and attributes are those of `LSTM`, with 3*H rows in the order
+    r, z, n; the state is h alone, (L*D, B, H), not a tuple.
 
     Notes
     -----
@@ -117,18 +130,20 @@ class GRU(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        device: Any = None,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
         sizes = (input_size, hidden_size, num_layers)
+        numbers.unsupported("GRU", device=(device, (None, "cpu"), _CPU))
         super().__init__("gru", *sizes, bias, batch_first, dropout, bidirectional, dtype, rng)
 
 
 class RNN(Recurrent):
     """Simple recurrent network, as torch.nn.RNN (Elman 1990).
 
-    Parameters and attributes are those of `LSTM`, with H rows, and `nonlinearity`, "tanh" or
-    "relu", in fourth place; the state is h alone, (L*D, B, H), not a tuple.
+    Parameters (but proj_size) and attributes are those of `LSTM`, with H rows, and `nonlinearity`,
+    "tanh" or "relu", in fourth place; the state is h alone, (L*D, B, H), not a tuple.
 
     Notes
     -----
@@ -154,11 +169,13 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        device: Any = None,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
         cell = numbers.nonlinearity("RNN", nonlinearity)
         sizes = (input_size, hidden_size, num_layers)
+        numbers.unsupported("RNN", device=(device, (None, "cpu"), _CPU))
         super().__init__(cell, *sizes, bias, batch_first, dropout, bidirectional, dtype, rng)
 
     @property

@@ -108,6 +108,22 @@ def test_layers(name: str) -> None:
         assert_close(ours, theirs, f"{layer!r}, x {x.shape}, lengths {lengths}")
 
 
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize(("hidden", "bidirectional"), [(33, True), (65, False), (128, True)])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_working_size(name: str, hidden: int, bidirectional: bool, ragged: bool) -> None:
+    """Several panels, tiles and blocks of terms, over 50 steps; float64, where nothing hides."""
+    steps, batch, directions = 50, 17, 1 + bidirectional
+    layer = LAYERS[name](19, hidden, bidirectional=bidirectional, dtype=np.float64, rng=hidden)
+    x = normal((steps, batch, 19), np.float64, hidden)
+    d_y = normal((steps, batch, hidden * directions), np.float64, hidden + 100)
+    state, d_state = (random_state(layer, batch, hidden + key) for key in (200, 300))
+    lengths = np.random.default_rng(hidden).integers(1, steps + 1, batch) if ragged else None
+    ours = run(layer, x, state, lengths, d_y, d_state)
+    theirs = run_torch(torch_twin(layer), x, state, lengths, d_y, d_state)
+    assert_close(ours, theirs, f"{layer!r}, lengths {lengths}")
+
+
 def test_the_comparison_notices_a_small_mistake() -> None:
     layer = fastrnn.LSTM(I, H, dtype=np.float64, rng=0)
     x, d_y = normal((4, 3, I), np.float64), normal((4, 3, H), np.float64, 1)

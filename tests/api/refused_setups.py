@@ -179,6 +179,30 @@ REFUSED_SETUPS = {
         "LSTM.load_state_dict",
         "bias_hh_l0 has shape (23,), expected (24,) (G*H rows for G gates, as in torch.nn); ",
     ),
+    "no parameter": Refusal(
+        set_parameter("weight_foo", 1),
+        AttributeError,
+        "LSTM",
+        "weight_foo is no parameter, expected one of weight_ih_l0, weight_hh_l0, bias_ih_l0, ",
+    ),
+    "train": Refusal(
+        lambda: LSTM.train(), AttributeError, "LSTM", "there is no train(), expected none; calling"
+    ),
+    "proj_size": Refusal(
+        lambda: fastrnn.LSTM(I, H, proj_size=3), V, "LSTM", "proj_size is the int 3, expected 0; p"
+    ),
+    "device": Refusal(
+        lambda: fastrnn.GRU(I, H, device="cuda"),
+        V,
+        "GRU",
+        "device is the str 'cuda', expected None or 'cpu'; layers run on the CPU",
+    ),
+    "rng state none": Refusal(
+        lambda: DEEP.set_rng_state(None),
+        W,
+        "LSTM.set_rng_state",
+        "state is None, expected a dict of name -> int; rng_state() returns one",
+    ),
     "rng state": Refusal(
         lambda: DEEP.set_rng_state({"state": 1}), V, "LSTM.set_rng_state", "state has no inc, expe"
     ),

@@ -48,8 +48,9 @@ ABOVE_CORE = {
     "cells": FACE,
     "stepper": LAYERS,
     "config": LAYERS | {"cells", "layers"},
-    "training": PUBLIC,
-    "cli": PUBLIC | {"training", "reference"},
+    # beside the public names: the one loader of parameters, the one mask, the one set of checks
+    "training": PUBLIC | {"_check", "_core", "_parameters"},
+    "cli": PUBLIC | {"training", "reference", "_check"},
     "__main__": {"cli"},
 }
 

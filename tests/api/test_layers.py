@@ -132,6 +132,27 @@ def test_load_state_dict_not_strict() -> None:
     assert (lstm.weight_ih_l0 == 1).all()
 
 
+def test_torch_arguments_are_taken() -> None:
+    lstm = fastrnn.LSTM(4, 6, 1, True, False, 0.0, False, 0, device="cpu", dtype=np.float64)
+    assert lstm.dtype == np.float64
+    assert fastrnn.RNN(4, 6, device=None).hidden_size == 6
+    assert fastrnn.GRU(4, 6, device="cpu").hidden_size == 6
+
+
+def test_names_that_are_no_parameters() -> None:
+    lstm = fastrnn.LSTM(4, 6, bias=False)
+    for name in ("weight_foo", "bias_ih_l0", "weight_ih_l1", "weight_hh_l0_reverse"):
+        with pytest.raises(AttributeError, match=rf"LSTM: {name} is no parameter, expected one of"):
+            setattr(lstm, name, 1)
+        assert not hasattr(lstm, name)
+    lstm.note = "mine"
+    assert lstm.note == "mine"
+    with pytest.raises(AttributeError, match=r"LSTM: there is no eval\(\), .* is inference"):
+        lstm.eval()
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = lstm.nothing
+
+
 def test_parameters_are_live_attributes() -> None:
     x = normal((5, 3, 4))
     lstm = fastrnn.LSTM(4, 6, rng=0)
@@ -146,16 +167,14 @@ def test_parameters_are_live_attributes() -> None:
         elif change == "bits":  # the smallest change there is
             weight[0, 0] = np.nextafter(weight[0, 0], np.float32(9))
         elif change == "array":
-            lstm.weight_hh_l0 = array = weight * 2
-            assert lstm.weight_hh_l0 is array, "kept, not copied"
+            lstm.weight_hh_l0 = weight * 2
         elif change == "transposed":
             lstm.weight_hh_l0 = (weight * 2).T.copy().T
         else:
             fixed = weight * 2
             fixed.flags.writeable = False
             lstm.weight_hh_l0 = fixed
-        assert lstm.weight_hh_l0.flags.writeable
-        assert lstm.weight_hh_l0.flags.c_contiguous
+        assert lstm.weight_hh_l0 is weight, "an optimizer holds this array"
         fresh = fastrnn.LSTM(4, 6)
         fresh.load_state_dict(lstm.state_dict())
         after = run_inference(lstm, x)

@@ -34,16 +34,16 @@ NAMES = {
 FUNCTIONAL = {"Tape", "gru", "gru_backward", "lstm", "lstm_backward", "rnn", "rnn_backward"}
 
 LAYER = "input_size, hidden_size, num_layers=1, {}bias=True, batch_first=False, dropout=0.0, " + (
-    "bidirectional=False, *, dtype=float32, rng=None"
+    "bidirectional=False, {}*, device=None, dtype=float32, rng=None"
 )
 CELL = "input_size, hidden_size, bias=True, {}*, dtype=float32, rng=None"
 CALL = "x, {}state=None, *, {}lengths=None, num_layers=1, bidirectional=False, " + (
     "batch_first=False, dropout=0.0, seed=0, training=False, recompute=False"
 )
 SIGNATURES = {
-    "LSTM": LAYER.format(""),
-    "GRU": LAYER.format(""),
-    "RNN": LAYER.format("nonlinearity='tanh', "),
+    "LSTM": LAYER.format("", "proj_size=0, "),
+    "GRU": LAYER.format("", ""),
+    "RNN": LAYER.format("nonlinearity='tanh', ", ""),
     "LSTMCell": CELL.format(""),
     "GRUCell": CELL.format(""),
     "RNNCell": CELL.format("nonlinearity='tanh', "),

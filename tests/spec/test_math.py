@@ -214,3 +214,12 @@ def test_the_error_measure_counts_ulps(dtype):
     zero, normal = np.zeros(1, dtype), np.array([smallest, 2 * smallest], np.longdouble)
     assert ulp_errors(zero, normal[:1]).tolist() == [0]
     assert ulp_errors(zero, normal[1:])[0] > 1e6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("function", ["sigmoid", "tanh"])
+def test_all_float32_inputs(function: str) -> None:
+    """All 2^32 of them, against the bound of the contract (docs/numerics.md has the maxima)."""
+    from bench import ulp
+
+    assert ulp.main(["--function", function, "--dtype", "float32"]) == 0

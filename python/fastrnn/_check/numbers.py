@@ -87,6 +87,14 @@ def dtype(call: str, value: Any) -> np.dtype[Any]:
     return found
 
 
+def unsupported(call: str, **arguments: tuple[Any, tuple[Any, ...], str]) -> None:
+    """Refuse torch's arguments whose other values do not exist here: name=(value, allowed, why)."""
+    for name, (value, allowed, why) in arguments.items():
+        if not any(type(value) is type(other) and value == other for other in allowed):
+            shown = " or ".join(map(repr, allowed))
+            raise ValueError(f"{call}: {name} is {describe(value)}, expected {shown}; {why}")
+
+
 def nonlinearity(call: str, value: Any) -> str:
     """Return the name of the RNN cell with this activation."""
     if not isinstance(value, str) or value not in ("tanh", "relu"):

@@ -15,7 +15,7 @@ from .numbers import DTYPES, describe
 
 _FIRST = ("weight_ih_l0", "weight_hh_l0")  # the two that tell every size
 _RENAME = "set num_layers and bidirectional to match, or rename to torch's names"
-_LAYOUT = "G*H rows for G gates, as in torch.nn"
+LAYOUT = "G*H rows for G gates, as in torch.nn"
 
 
 def room(call: str, problem: Problem) -> None:
@@ -36,7 +36,7 @@ def parameter(call: str, name: str, value: Any, expected: Shape, dtype: np.dtype
     found = array(call, name, value, dtype)
     if found.shape != expected:
         raise ValueError(
-            f"{call}: {name} has shape {found.shape}, expected {expected} ({_LAYOUT}); "
+            f"{call}: {name} has shape {found.shape}, expected {expected} ({LAYOUT}); "
             f"create the layer with the sizes of these weights"
         )
     found = contiguous(found, dtype)
@@ -60,6 +60,7 @@ def names(
     """Return the missing and the unexpected names; raise ValueError on any if `advice` is set."""
     # dicts, not sets: the order of the names is kept for the message
     expected, given = dict.fromkeys(expected), dict.fromkeys(str(name) for name in given)
+    span = f"from {next(iter(expected))} to {next(reversed(expected))}" if expected else ""
     missing = [name for name in expected if name not in given]
     unexpected = [name for name in given if name not in expected]
     if advice and (missing or unexpected):
@@ -70,13 +71,12 @@ def names(
                 for word, found in (("no", missing), ("unexpected", unexpected))
                 if found
             )
-            + f", expected {len(expected)} names from {next(iter(expected))} "
-            f"to {next(reversed(expected))}; {advice}"
+            + f", expected {len(expected)} names {span}; {advice}"
         )
     return missing, unexpected
 
 
-def saved_array(call: str, name: str, value: Any, expected: Shape) -> Array:
+def saved_array(call: str, name: str, value: Any, expected: Shape, layout: str) -> Array:
     """Return the ndarray in one entry of a state dict: NumPy, or a torch tensor on any device."""
     if hasattr(value, "detach"):  # torch: gradients and devices are not part of the value
         value = value.detach().cpu()
@@ -96,19 +96,18 @@ def saved_array(call: str, name: str, value: Any, expected: Shape) -> Array:
         )
     if found.shape != expected:
         raise ValueError(
-            f"{call}: {name} has shape {found.shape}, expected {expected} ({_LAYOUT}); "
+            f"{call}: {name} has shape {found.shape}, expected {expected}{layout}; "
             f"create the layer with the sizes of the saved one"
         )
     return found
 
 
-def mapping(call: str, name: str, value: Any) -> Mapping[Any, Any]:
+def mapping(
+    call: str, name: str, value: Any, what: str = "array; state_dict() returns one"
+) -> Mapping[Any, Any]:
     """Raise TypeError unless `value` is a dict or another mapping."""
     if not isinstance(value, Mapping):
-        raise TypeError(
-            f"{call}: {name} is {describe(value)}, expected a dict of name -> array; "
-            f"state_dict() returns one"
-        )
+        raise TypeError(f"{call}: {name} is {describe(value)}, expected a dict of name -> {what}")
     return value
 
 

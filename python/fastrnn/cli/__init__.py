@@ -1,7 +1,8 @@
 """The ``fastrnn`` command: train, sample, info.
 
-Exit codes: 0 done; 1 this machine cannot (a package is missing, the disk is full, training
-diverged); 2 the input is bad; 130 Ctrl-C. Every failure is one sentence on stderr.
+Exit codes: 0 done; 1 the run failed (a package is missing, memory or disk is full, training
+diverged); 2 the input is bad; 130 Ctrl-C; 141 the reader of the output has gone; SIGTERM ends the
+process as usual. Every failure is one sentence on stderr.
 """
 
 from __future__ import annotations

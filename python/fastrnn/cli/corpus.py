@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import re
 from dataclasses import dataclass
 
@@ -13,6 +14,11 @@ __all__ = ["Corpus", "load_corpus", "plain_text"]
 
 # Fewer characters cannot be split into a training and a validation part that mean anything.
 SMALLEST = 200
+# Texts have tabs, line ends, page breaks, and few others (logs: the escape codes of colours).
+CONTROLS = "".join(map(chr, [*range(0x20), *range(0x7F, 0xA0)])).translate(
+    dict.fromkeys(map(ord, "\t\n\r\f\v\x85"))
+)
+CONTROL_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -22,6 +28,7 @@ class Corpus:
     name: str
     text: str
     message: str = ""
+    path: str | None = None  # absolute, of a text that is a file
 
     @property
     def digest(self) -> str:
@@ -46,6 +53,12 @@ def _file(path: str) -> Corpus:
     zero = text.find("\0")
     if zero >= 0:
         raise CommandError(f"{path} is binary (a zero byte at place {zero}), expected a text file")
+    controls = sum(map(text.count, CONTROLS))
+    if controls > CONTROL_SHARE * len(text):
+        raise CommandError(
+            f"{path} is binary ({controls} of its {len(text)} characters are control characters), "
+            "expected a text file"
+        )
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if len(text) < SMALLEST:
         raise CommandError(
@@ -55,7 +68,7 @@ def _file(path: str) -> Corpus:
         raise CommandError(
             f"{path} has one character over and over ({text[0]!r}), expected at least two"
         )
-    return Corpus(path, text)
+    return Corpus(path, text, path=os.path.abspath(path))
 
 
 def plain_text(markdown: str) -> str:

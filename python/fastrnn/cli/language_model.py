@@ -34,6 +34,11 @@ def build_model(settings: Mapping[str, Any], vocabulary_size: int) -> Sequential
         ``cell``, ``hidden``, ``layers``, ``embedding``, ``dropout``, ``seed``.
     vocabulary_size : int
 
+    Raises
+    ------
+    CommandError
+        The layers do not fit into memory.
+
     Notes
     -----
     Each piece draws from its own stream of the seed. An LSTM starts with a bias of 1 on its forget
@@ -47,7 +52,10 @@ def build_model(settings: Mapping[str, Any], vocabulary_size: int) -> Sequential
 
     cell = {"lstm": fastrnn.LSTM, "gru": fastrnn.GRU, "rnn": fastrnn.RNN}[settings["cell"]]
     between = settings["dropout"] if layers > 1 else 0.0
-    rnn = cell(settings["embedding"], hidden, layers, dropout=between, rng=stream(1))
+    try:
+        rnn = cell(settings["embedding"], hidden, layers, dropout=between, rng=stream(1))
+    except ValueError as error:  # more parameters than this machine has memory for
+        raise CommandError(str(error)) from None
     if settings["cell"] == "lstm":
         for layer in range(layers):
             getattr(rnn, f"bias_ih_l{layer}")[hidden : 2 * hidden] += 1

@@ -7,6 +7,10 @@ import math
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from fastrnn import __version__
+from fastrnn._check.numbers import MAX_THREADS
+from fastrnn.training.plan import checked
+
 __all__ = ["TRAINING_DEFAULTS", "build_parser"]
 
 # What a checkpoint keeps and --resume takes from it. None in the parsed arguments is "not given".
@@ -64,8 +68,17 @@ def _number(low: float, high: float, *, open_low: bool, what: str) -> Callable[[
     return convert
 
 
-_positive = _number(0, math.inf, open_low=True, what="a positive number")
-_temperature = _number(0, math.inf, open_low=False, what="a number >= 0")
+def _plan(text: str) -> list[list[int]]:
+    try:
+        return checked([int(number) for number in entry.split(":")] for entry in text.split(","))
+    except (TypeError, ValueError):
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected what fastrnn train printed, such as 20:1400,350:1530"
+        ) from None
+
+
+_positive = _number(0, math.inf, open_low=True, what="a finite number > 0")
+_temperature = _number(0, math.inf, open_low=False, what="a finite number >= 0")
 _share = _number(0, 1, open_low=True, what="a share between 0 and 1")
 _dropout = _number(0, 1, open_low=False, what="a probability in [0, 1)")
 
@@ -73,8 +86,13 @@ _dropout = _number(0, 1, open_low=False, what="a probability in [0, 1)")
 def build_parser() -> argparse.ArgumentParser:
     """The parser of ``fastrnn`` and its subcommands."""
     parser = _Parser(
-        prog="fastrnn", description="Recurrent networks with fused kernels.", allow_abbrev=False
+        prog="fastrnn",
+        description="Recurrent networks with fused kernels.",
+        epilog="Exit codes: 0 done; 1 the run failed (a package is missing, memory or disk is "
+        "full, training diverged); 2 the input is bad; 130 Ctrl-C.",
+        allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"fastrnn {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_train(commands)
     _add_sample(commands)
@@ -100,7 +118,12 @@ def _add_train(commands: Any) -> None:
     def option(name: str, kind: Any, text: str, **more: Any) -> None:
         train.add_argument(f"--{name}", type=kind, help=f"{text} (default {default[name]})", **more)
 
-    train.add_argument("file", nargs="?", metavar="FILE", help="a text file in UTF-8")
+    train.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="a text file in UTF-8; with --resume the same text, and only needed if it has moved",
+    )
     train.add_argument(
         "--cell", choices=["lstm", "gru", "rnn"], help=f"recurrent cell (default {default['cell']})"
     )
@@ -117,12 +140,24 @@ def _add_train(commands: Any) -> None:
     option("seed", _integer(0, 2**63 - 1), "of weights, dropout and window borders", metavar="N")
     budget = train.add_mutually_exclusive_group()
     budget.add_argument(
-        "--seconds", type=_positive, metavar="S", help="train for about this long (default 180)"
+        "--seconds",
+        type=_positive,
+        metavar="S",
+        help="train for about this long, with --resume in all (default 180)",
     )
     budget.add_argument("--epochs", type=_integer(1), metavar="N", help="train for N epochs")
     budget.add_argument("--steps", type=_integer(1), metavar="N", help="train for N steps")
+    budget.add_argument(
+        "--plan",
+        type=_plan,
+        metavar="S:N,...",
+        help="repeat a run that printed this: from step S on it was bound for N steps",
+    )
     train.add_argument(
-        "--out", metavar="DIR", help="folder for model, picture and sample (default fastrnn-run)"
+        "--out",
+        metavar="DIR",
+        help="folder for model, picture and sample (default "
+        "fastrnn-run, with --resume the checkpoint's)",
     )
     train.add_argument(
         "--resume", metavar="CHECKPOINT", help="continue the run that wrote this checkpoint"
@@ -167,7 +202,7 @@ def _add_drawing(command: argparse.ArgumentParser, of_what: str) -> None:
 def _add_threads(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--threads",
-        type=_integer(1, 4096),
+        type=_integer(1, MAX_THREADS),
         metavar="N",
         help="threads of the kernels (default all)",
     )

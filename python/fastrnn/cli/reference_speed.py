@@ -1,16 +1,27 @@
-"""How quickly the NumPy reference does the same training step."""
+"""How quickly the NumPy reference does the same training step, on one thread."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastrnn import reference
 from fastrnn.training import Adam, Batch, Sequential, clip_grad_norm, cross_entropy
+from fastrnn.training._extras import require
 
-__all__ = ["reference_speed"]
+__all__ = ["Speed", "reference_speed"]
+
+REPEATS = 3
+
+
+class Speed(NamedTuple):
+    """What was measured."""
+
+    characters: float  # per second
+    core: float  # share of one core that the measurement got; below 1 the machine was busy
 
 
 class ReferenceLayer:
@@ -40,13 +51,15 @@ class ReferenceLayer:
 
 
 def reference_speed(
-    model: Sequential, cell: str, batch: Batch, dtype: np.typing.DTypeLike, seconds: float = 2.0
-) -> float:
+    model: Sequential, cell: str, batch: Batch, dtype: np.typing.DTypeLike, seconds: float = 1.0
+) -> Speed:
     """Characters per second of whole training steps with the reference in place of the kernels.
 
     The step is that of the run: embedding, recurrent layers, dropout, output layer, loss,
-    clipping, Adam (on copies of the parameters). The window is shortened so that one step takes
-    about ``seconds``; what is done once per window counts as often as in the full window.
+    clipping, Adam (on copies of the parameters), with BLAS on one thread as in the run itself (more
+    lose time in products this small). The window is shortened so that one step takes about
+    ``seconds``; what is done once per window counts as often as in the full window. The median of
+    three steps counts.
 
     Parameters
     ----------
@@ -61,7 +74,7 @@ def reference_speed(
 
     Returns
     -------
-    float
+    Speed
     """
     pieces = dict(model.pieces)
     name = "rnn_tanh" if cell == "rnn" else cell
@@ -83,10 +96,15 @@ def reference_speed(
         return passed - started, time.perf_counter() - passed
 
     full, width = batch.x.shape
-    step(2)  # warms caches and thread pools
-    length = min(full, 4)
-    once, _ = step(length)
-    length = int(np.clip(seconds * length / once, length, full))
-    window, per_window = step(length)
+    control = require("threadpoolctl", "reference_speed")
+    with control.threadpool_limits(1, user_api="blas"):
+        step(2)  # warms caches
+        length = min(full, 4)
+        once, _ = step(length)
+        length = int(np.clip(seconds * length / once, length, full))
+        wall, core = time.perf_counter(), time.thread_time()
+        times = [step(length) for _ in range(REPEATS)]
+        core, wall = time.thread_time() - core, time.perf_counter() - wall
     model.set_rng_state(rng_state)
-    return float(width / (window / length + per_window / full))
+    whole = median(window / length + per_window / full for window, per_window in times)
+    return Speed(width / whole, core / wall)

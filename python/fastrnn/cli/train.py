@@ -5,71 +5,39 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fastrnn
 from fastrnn.training import (
     Adam,
-    Checkpoint,
-    Cosine,
     History,
-    Sequential,
-    TextStreams,
     TextWindows,
     Vocabulary,
     cross_entropy,
     fit,
-    generate,
-    markov_losses,
-    plot_losses,
     split_text,
 )
 from fastrnn.training._extras import require
+from fastrnn.training.plan import BudgetError
 
-from .corpus import Corpus, load_corpus
+from .corpus import load_corpus
 from .errors import CommandError, writable_folder
-from .language_model import PROGRAM, build_model, describe, open_checkpoint, set_threads
+from .language_model import PROGRAM, build_model, open_checkpoint, set_threads
 from .parser import TRAINING_DEFAULTS
-from .reference_speed import reference_speed
-from .sample import default_prompt
+from .report import (
+    report_data,
+    report_speed,
+    report_training,
+    say,
+    write_picture,
+    write_sample,
+)
+from .run import Run
 
 __all__ = ["train"]
 
-ORDERS = 4
-# Counting takes seconds and gigabytes beyond this; the newest part of a longer text is counted.
-MARKOV_CHARACTERS = 10_000_000
-WARMUP = 50
 # A second moment over the last hundred steps: a short run has no thousand to average over.
 BETAS = (0.9, 0.99)
-
-
-@dataclass
-class Run:
-    """What is being trained, on what, into which folder."""
-
-    settings: dict[str, Any]
-    corpus: Corpus
-    vocabulary: Vocabulary
-    model: Sequential
-    folder: Path
-    checkpoint: Checkpoint | None = None
-
-    def __post_init__(self) -> None:
-        self.ids = self.vocabulary.encode(self.corpus.text)
-        self.start = split_text(self.ids.size, self.settings["validation"])
-
-    def streams(self) -> TextStreams:
-        """The training part."""
-        s = self.settings
-        ids = self.ids[: self.start]
-        return TextStreams(ids, s["batch"], s["length"], s["segment"], s["seed"])
-
-    @property
-    def path(self) -> Path:
-        """The checkpoint to write."""
-        return self.folder / "model.safetensors"
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -84,18 +52,14 @@ def train(arguments: argparse.Namespace) -> None:
         require(package, "fastrnn train")
     set_threads(arguments.threads)
     run = _resumed(arguments) if arguments.resume else _fresh(arguments)
-    losses = _report_data(run)
+    losses = report_data(run)
     history = _fit(run, arguments, losses)
-    _report_training(run, history, losses)
-    _report_speed(run, history)
-    _write_picture(run, history, losses)
-    _write_sample(run, arguments)
+    report_training(run, history, losses)
+    report_speed(run, history)
+    write_picture(run, history, losses)
+    write_sample(run, arguments)
     files = ", ".join(str(run.folder / f) for f in ("model.safetensors", "loss.png", "sample.txt"))
-    _say("written", files)
-
-
-def _say(name: str, text: str) -> None:
-    print(f"{name:<11} {text}", flush=True)
+    say("written", files)
 
 
 def _fresh(arguments: argparse.Namespace) -> Run:
@@ -111,7 +75,7 @@ def _fresh(arguments: argparse.Namespace) -> Run:
     if run.path.exists():
         earlier = run.path.with_suffix(".previous.safetensors")
         os.replace(run.path, earlier)
-        _say("kept", f"the model of an earlier run is now {earlier}")
+        say("kept", f"the model of an earlier run is now {earlier}")
     return run
 
 
@@ -126,7 +90,7 @@ def _fit_window(settings: dict[str, Any], size: int) -> None:
                 f"the training part has {size} characters, expected at least 2; give a longer "
                 "text or a smaller --validation"
             )
-        _say(
+        say(
             "short text",
             f"batch {batch} -> {settings['batch']}, length {length} -> {settings['length']}",
         )
@@ -155,33 +119,8 @@ def _resumed(arguments: argparse.Namespace) -> Run:
     return Run(settings, corpus, vocabulary, model, folder, checkpoint)
 
 
-def _report_data(run: Run) -> dict[str, float]:
-    """Print facts about text and model; the losses of the Markov chains by label."""
-    total, size = run.ids.size, len(run.vocabulary)
-    if run.corpus.message:
-        _say("note", run.corpus.message)
-    _say("text", run.corpus.name)
-    _say(
-        "characters",
-        f"{total:,} ({size - 1} different): {run.start:,} to train, the last "
-        f"{total - run.start:,} to validate",
-    )
-    skipped = max(0, run.start - MARKOV_CHARACTERS)
-    if skipped:
-        _say("note", f"Markov chains count the last {MARKOV_CHARACTERS:,} training characters only")
-    chains = markov_losses(run.ids[skipped:], run.start - skipped, size, ORDERS)
-    print("\nMarkov chains (Witten-Bell smoothing), validation loss in nats per character:")
-    for order in range(1, ORDERS + 1):
-        print(f"  order {order}   {chains[order]:.4f}")
-    print()
-    _say("model", describe(run.settings, run.model))
-    facts = fastrnn.info()
-    _say("engine", f"fastrnn {facts['version']}, {facts['isa']}, {facts['threads']} threads")
-    return {f"Markov order {order}": chains[order] for order in range(1, ORDERS + 1)}
-
-
 def _budget(run: Run, arguments: argparse.Namespace) -> dict[str, Any]:
-    given = {k: getattr(arguments, k) for k in ("seconds", "epochs", "steps")}
+    given = {k: getattr(arguments, k) for k in ("seconds", "epochs", "steps", "plan")}
     if not any(given.values()):
         kept = run.checkpoint.extra["budget"] if run.checkpoint else {"seconds": 180.0}
         given.update(kept)
@@ -199,14 +138,12 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
         "vocabulary": run.vocabulary.characters,
         "text": {
             "name": text.name,
-            "path": None if arguments.file is None else os.path.abspath(arguments.file),
+            "path": text.path,
             "digest": text.digest,
             "characters": len(text.text),
         },
         "baselines": losses,
     }
-    if run.checkpoint is not None:
-        extra["text"]["path"] = run.checkpoint.extra["text"]["path"]
     try:
         return fit(
             run.model,
@@ -214,7 +151,7 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
             cross_entropy,
             optimizer,
             **budget,
-            schedule=Cosine(settings["lr"], warmup=WARMUP),
+            schedule=run.schedule(),
             clip_norm=settings["clip"],
             validation=TextWindows(run.ids, run.start),
             checkpoint=run.path,
@@ -224,63 +161,8 @@ def _fit(run: Run, arguments: argparse.Namespace, losses: dict[str, float]) -> H
             unit="chars",
             blas_threads=1,
         )
+    except BudgetError as error:
+        raise CommandError(str(error).removeprefix("fit: ")) from None
     except KeyboardInterrupt:
         print(f"go on with: fastrnn train --resume {run.path}", file=sys.stderr)
         raise
-
-
-def _report_training(run: Run, history: History, losses: dict[str, float]) -> None:
-    epochs = history.tokens / run.start
-    repeat = f"; the same bits again with --steps {history.steps}"
-    if history.stop != "done":
-        repeat = f"; stopped at {history.steps} of {history.planned} steps, out of time"
-    _say(
-        "trained",
-        f"{history.tokens:,} characters ({epochs:.1f} epochs, {history.steps:,} steps) in "
-        f"{history.seconds:.1f} s{repeat}",
-    )
-    print("\nvalidation loss in nats per character:")
-    for name, loss in losses.items():
-        print(f"  {name:<16} {loss:.4f}")
-    own, best_chain = history.validation[-1]["loss"], min(losses.values())
-    word = "below" if own < best_chain else "above"
-    print(f"  {'this model':<16} {own:.4f}   {abs(own - best_chain):.4f} {word} the best chain\n")
-
-
-def _report_speed(run: Run, history: History) -> None:
-    settings = run.settings
-    window = next(run.streams()(0))
-    own = history.tokens_per_second
-    _say("speed", f"{own:,.0f} characters/s in training; the NumPy reference on the same step:")
-    for dtype in ("float32", "float64"):
-        other = reference_speed(run.model, settings["cell"], window, dtype)
-        _say("", f"{other:,.0f} characters/s in {dtype}, {own / other:.1f} times slower")
-
-
-def _write_picture(run: Run, history: History, losses: dict[str, float]) -> None:
-    name = os.path.basename(run.corpus.name.partition(":")[0])
-    plot_losses(
-        history,
-        run.folder / "loss.png",
-        baselines=losses,
-        title=f"{describe(run.settings, run.model).partition(':')[0]}, on {name}",
-    )
-
-
-def _write_sample(run: Run, arguments: argparse.Namespace) -> None:
-    drawn = "".join(
-        generate(
-            run.model,
-            run.vocabulary,
-            default_prompt(run.vocabulary),
-            length=arguments.sample,
-            temperature=arguments.temperature,
-            rng=run.settings["seed"],
-        )
-    )
-    (run.folder / "sample.txt").write_text(drawn + "\n", encoding="utf-8")
-    rule = "-" * 72
-    print(f"\nsample (temperature {arguments.temperature:g}):\n{rule}")
-    encoding = sys.stdout.encoding or "utf-8"
-    print(drawn.encode(encoding, "replace").decode(encoding))
-    print(f"{rule}\n")

@@ -127,19 +127,19 @@ class Checkpoint:
             if saved is None or saved.shape != array.shape or saved.dtype != array.dtype:
                 found = "nothing" if saved is None else f"{saved.dtype} {saved.shape}"
                 raise ValueError(
-                    f"{self.path or 'checkpoint'}: is of another model: it has {found} for {name}, "
+                    f"{self.path or 'checkpoint'} is of another model: it has {found} for {name}, "
                     f"expected {array.dtype} {array.shape}; build the model with the saved sizes"
                 )
         further = sorted(set(self.model) - set(parameters))
         if further:
             raise ValueError(
-                f"{self.path or 'checkpoint'}: is of another model: it also has {further}; build "
+                f"{self.path or 'checkpoint'} is of another model: it also has {further}; build "
                 "the model with the saved sizes"
             )
         if optimizer is not None:
             if self.optimizer is None:
                 raise ValueError(
-                    f"{self.path or 'checkpoint'}: has no optimizer state; training cannot resume"
+                    f"{self.path or 'checkpoint'} has no optimizer state; training cannot resume"
                 )
             optimizer.load_state_dict(self.optimizer)
         model.load_state_dict(self.model)
@@ -228,25 +228,31 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """
     numpy_format = require("safetensors.numpy", "load_checkpoint")
     safetensors = require("safetensors", "load_checkpoint")
-    data = Path(path).read_bytes()
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"load_checkpoint: {os.fspath(path)} does not exist, expected a file that "
+            "save_checkpoint or fastrnn train wrote"
+        ) from error
     try:
         tensors = numpy_format.load(data)
         (length,) = struct.unpack("<Q", data[:8])
         metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, struct.error) as error:
         raise ValueError(
-            f"{path}: is not a whole safetensors file ({len(data)} bytes; {error}); it is "
+            f"{path} is not a whole safetensors file ({len(data)} bytes; {error}); it is "
             "truncated, damaged or of another format"
         ) from error
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"{path}: is a safetensors file of format {metadata.get('format')!r}, "
-            f"expected {FORMAT!r}; it was not written by save_checkpoint"
+            f"{path} is a safetensors file of format {metadata.get('format')!r}, "
+            f"expected {FORMAT!r}; neither fastrnn train nor save_checkpoint wrote it"
         )
     text = metadata.get("info", "")
     if metadata.get("digest") != _digest(tensors, text):
         raise ValueError(
-            f"{path}: is damaged: its contents do not match its digest; use another copy"
+            f"{path} is damaged: its contents do not match its digest; use another copy"
         )
     info = json.loads(text)
 

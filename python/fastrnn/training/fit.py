@@ -6,10 +6,11 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from .._check import numbers
 from ._extras import require
 from .checkpoint import Checkpoint
 from .history import History, ProgressBar
@@ -30,6 +31,7 @@ def fit(
     steps: int | None = None,
     epochs: int | None = None,
     seconds: float | None = None,
+    plan: Iterable[Sequence[int]] | None = None,
     schedule: Schedule | None = None,
     clip_norm: float | None = None,
     clip_value: float | None = None,
@@ -62,11 +64,12 @@ def fit(
         :func:`bernoulli` or another one.
     optimizer : Optimizer
         Over ``model.parameters()``, or some of them.
-    steps, epochs, seconds : int, int, float
-        How long: exactly one of them. A run bounded by ``seconds`` measures its speed over its
-        first 20 steps, plans as many steps as fit into the time and then does exactly those
-        (``history.planned``), so it can be repeated bit for bit with ``steps``. When the machine
-        slows down it ends at 1.1 times the seconds.
+    steps, epochs, seconds, plan : int, int, float, list of (int, int)
+        How long: exactly one of them, for the whole run including what was done before ``resume``.
+        A run bounded by ``seconds`` measures its speed over its first 20 steps, plans as many
+        steps as fit into the time, and plans again when the speed changes; when the machine slows
+        down at the very end it stops at 1.1 times the seconds. ``plan`` takes the
+        ``history.plan`` of such a run and repeats it, bit for bit.
     schedule : Schedule or None
         Learning rate of each step; None keeps ``optimizer.lr``.
     clip_norm, clip_value : float or None
@@ -110,31 +113,41 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        The arguments do not fit together.
+        The arguments do not fit together, or a resumed run has done already what is asked.
     FloatingPointError
         A loss or gradient norm became NaN or infinite; the parameters are those of the step
         before.
     KeyboardInterrupt
         Ctrl-C: after the running step the checkpoint was written and a line on stderr said so. A
-        second Ctrl-C interrupts at once, in the middle of a step.
+        second Ctrl-C interrupts at once, in the middle of a step. SIGTERM, unless the program
+        handles it, saves in the same way and then ends the process.
 
     Notes
     -----
     Truncated back-propagation: the state that one batch returned enters the next one when that
     has ``carry``, and no gradient flows through it.
 
-    The result is a function of the arguments: the same model, batches, number of steps and
-    number of threads give the same bits, also through a checkpoint in the middle.
+    The result is a function of the arguments: the same model, batches and plan give the same bits,
+    with any number of threads of the kernels, also through a checkpoint in the middle.
     """
     if isinstance(model, Module):
         raise TypeError(
             f"fit: model is a {type(model).__name__}, expected a chain or a recurrent layer; "
             "pass Sequential(model)"
         )
-    given = [n for n, v in (("steps", steps), ("epochs", epochs), ("seconds", seconds)) if v]
+    budget = {"steps": steps, "epochs": epochs, "seconds": seconds, "plan": plan}
+    given = [name for name, value in budget.items() if value is not None]
     if len(given) != 1:
         raise ValueError(
-            f"fit: got {given or 'none'} of steps, epochs and seconds, expected exactly one, > 0"
+            f"fit: got {given or 'none'} of steps, epochs, seconds and plan, expected exactly one"
+        )
+    for name, value in (("steps", steps), ("epochs", epochs)):
+        if value is not None:
+            numbers.integer("fit", name, value, 1)
+    if (validate_every is None or epochs is not None) and not hasattr(batches, "__len__"):
+        raise TypeError(
+            "fit: batches has no len(), so an epoch has no known number of steps; give steps or "
+            "seconds, and validate_every"
         )
     if seconds is not None and not 0 < seconds < math.inf:
         raise ValueError(f"fit: seconds is {seconds}, expected a positive number")
@@ -154,9 +167,7 @@ def fit(
         )
 
     options = {
-        "steps": steps,
-        "epochs": epochs,
-        "seconds": seconds,
+        **budget,
         "schedule": schedule,
         "clip_norm": clip_norm,
         "clip_value": clip_value,
@@ -187,8 +198,8 @@ def fit(
                 where = "nothing was saved, because fit got no checkpoint path"
                 if checkpoint is not None:
                     where = f"saved {os.fspath(checkpoint)}"
-                bar.write(f"interrupted after step {run.history.steps}: {where}")
-                raise KeyboardInterrupt
+                bar.write(f"{run.interrupt.word} after step {run.history.steps}: {where}")
+                run.interrupt.deliver()
     finally:
         bar.close()
     if run.best is not None:
@@ -208,20 +219,23 @@ def _train(run: Run, bar: ProgressBar, callbacks: Sequence[Callable[..., object]
             empty = False
             reason = run.reason_to_stop(stopped)
             if history.steps % run.options["validate_every"] == 0 or reason:
+                paused = time.perf_counter()
                 run.validate()
                 reason = reason or run.reason_to_stop(stopped)
                 history.seconds = before + time.perf_counter() - started
                 history.stop = reason
                 if not run.interrupt.requested:
                     run.save()
-                mark = before + time.perf_counter() - started  # this time is not the next step's
+                now = time.perf_counter()
+                mark = before + now - started  # this time is not the next step's
+                if run.pace is not None:
+                    run.pace.pause = now - paused
             if reason or run.interrupt.requested:
                 return
             value = run.step(batch)
             run.index += 1
             history.seconds = before + time.perf_counter() - started
-            run.step_times.append(history.seconds - mark)
-            run.plan()
+            run.replan(history.seconds - mark)
             bar.step(value, history, history.planned)
             mark = history.seconds
             stopped = sum(callback(history, value) is True for callback in callbacks) > 0

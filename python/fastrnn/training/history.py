@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ._extras import require
+from .plan import Plan, total_at
 
 __all__ = ["History", "ProgressBar"]
 
@@ -28,8 +29,10 @@ class History:
         Done so far, resumed parts included. A token is an element that counts in the loss.
     seconds, train_seconds : float
         Wall time of the whole run, and of its training steps alone.
-    planned : int or None
-        Number of steps the run was bound for; None before a timed run has measured its speed.
+    plan : list of [int, int]
+        ``[since, total]``: from step ``since`` on the run was bound for ``total`` steps. A run
+        bounded by time adds entries as its speed changes; ``fit(plan=history.plan)`` does the
+        same steps again, bit for bit.
     stop : str
         Why it ended: ``"done"``, ``"time"``, ``"patience"`` or ``"callback"``; empty while running.
     """
@@ -40,8 +43,13 @@ class History:
     tokens: int = 0
     seconds: float = 0.0
     train_seconds: float = 0.0
-    planned: int | None = None
+    plan: Plan = field(default_factory=list)
     stop: str = ""
+
+    @property
+    def planned(self) -> int | None:
+        """Steps that the run is bound for; None before a timed run has measured its speed."""
+        return total_at(self.plan, self.steps)
 
     @property
     def tokens_per_second(self) -> float:

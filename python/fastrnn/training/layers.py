@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from .. import _core
 from .module import Module
 
 __all__ = ["Dropout", "Embedding", "Linear", "OneHot"]
@@ -218,19 +219,15 @@ class Dropout(Module):
     Parameters
     ----------
     p : float
-        In [0, 1). It is rounded to a multiple of 1/65536, and the scale uses the rounded value,
-        so the expectation is exact.
+        In [0, 1]; 1 keeps nothing.
     seed : int
         In [0, 2**64). Two Dropout pieces of one model should have different seeds.
 
     Notes
     -----
-    The mask is not stored but made again in ``backward``: it is a pure function of ``seed``, the
-    number of the call and the element's index. Element ``e`` of call ``n`` reads 16-bit word
-    ``e`` (little-endian) of ``numpy.random.Philox(key=seed, counter=n << 192)``'s raw stream
-    (Philox4x64-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), and is
-    kept when that word is at least ``round(p * 65536)``. Only the call number has to be saved to
-    resume a run bit for bit (:meth:`rng_state`).
+    The mask comes from the engine's generator (Philox4x32-10, docs/numerics.md): a pure function of
+    ``seed``, the number of the call, which stands in the place of the layer, and the element's
+    index. Only the call number has to be saved to resume a run bit for bit (:meth:`rng_state`).
 
     >>> import numpy as np
     >>> from fastrnn.training import Dropout
@@ -241,34 +238,31 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, seed: int = 0) -> None:
-        if not 0.0 <= p < 1.0:
-            raise ValueError(f"Dropout: p is {p}, expected a probability in [0, 1)")
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: p is {p}, expected a probability in [0, 1]")
         if not 0 <= seed < 2**64:
             raise ValueError(f"Dropout: seed is {seed}, expected an int in [0, 2**64)")
         self.p, self.seed, self.calls = float(p), int(seed), 0
-        self._threshold = min(round(p * 65536), 65535)
-
-    def _masked(self, x: np.ndarray, call: int) -> np.ndarray:
-        stream = np.random.Philox(key=self.seed, counter=call << 192)
-        words = stream.random_raw((x.size + 3) // 4).astype("<u8", copy=False).view("<u2")
-        keep = words[: x.size].reshape(x.shape) >= self._threshold
-        y: np.ndarray = np.multiply(x, keep, dtype=x.dtype)
-        y *= x.dtype.type(65536.0 / (65536 - self._threshold))
-        return y
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """The input, unchanged."""
         return x
 
-    def forward(self, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """Float array of any shape -> masked array of the same shape, and the call's number."""
+    def forward(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Float array of any shape -> masked array of the same shape, and the mask."""
         call = self.calls
         self.calls += 1
-        return (self._masked(x, call) if self._threshold else x), call
+        if self.p == 0:
+            return x, None
+        mask = _core._dropout_mask(0, x.size, call % 2**32, self.p, self.seed, x.dtype)
+        mask = mask.reshape(x.shape)
+        return x * mask, mask
 
-    def backward(self, tape: int, d_y: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    def backward(
+        self, tape: np.ndarray | None, d_y: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """The same mask applied to ``d_y``."""
-        return (self._masked(d_y, tape) if self._threshold else d_y), {}
+        return (d_y if tape is None else d_y * tape), {}
 
     def rng_state(self) -> dict[str, int]:
         """How often ``forward`` was called."""

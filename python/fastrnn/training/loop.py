@@ -16,15 +16,13 @@ from .history import History
 from .interrupt import DeferredInterrupt
 from .losses import count
 from .optimizer import Optimizer
+from .plan import BudgetError, Pace, Plan, changed, checked, total_at
 from .schedule import Constant, Schedule
 
 __all__ = ["Batches", "Loss", "Run", "evaluate"]
 
 Loss = Callable[..., tuple[float, np.ndarray]]
 Batches = Callable[[int], Iterator[Batch]] | Sequence[Any]
-
-# A timed run measures its speed over these steps (the first few also warm caches and clocks).
-_WARM_STEPS, _MEASURED_STEPS = 5, 15
 
 
 def epoch_batches(batches: Batches, number: int) -> Iterator[Batch]:
@@ -91,8 +89,8 @@ class Run:
         self.sum = [0.0, 0]  # loss * n and n since the last entry of history.train
         self.grad_norm: float | None = None
         self.best: dict[str, np.ndarray] | None = None
-        self.step_times: list[float] = []
-        self.validation_time = 0.0
+        seconds = options["seconds"]
+        self.pace = None if seconds is None else Pace(seconds, options["validate_every"])
         self.interrupt = DeferredInterrupt()
 
     def resume(self, checkpoint: Checkpoint) -> None:
@@ -107,10 +105,30 @@ class Run:
         self.epoch, self.index = loop["epoch"], loop["index"]
         self.sum, self.grad_norm = list(loop["sum"]), loop["grad_norm"]
         self.state = checkpoint.state
-        if loop["seconds"] != self.options["seconds"]:
-            self.history.planned = None  # another time: measure and plan again
         if loop["schedule"] is not None and hasattr(self.schedule, "load_state_dict"):
             self.schedule.load_state_dict(loop["schedule"])
+        self._plan_on(checkpoint.path or "the checkpoint", loop["seconds"])
+
+    def _plan_on(self, name: str, planned_seconds: float | None) -> None:
+        """The plan of a resumed run: the old one, or from here on another."""
+        history, seconds = self.history, self.options["seconds"]
+        if self.pace is not None:
+            if seconds != planned_seconds and seconds <= history.seconds:
+                raise BudgetError(
+                    f"fit: seconds is {seconds:g}, but {name} has trained for "
+                    f"{history.seconds:.1f} s; the time counts from the first start, give more"
+                )
+            if history.steps and (seconds != planned_seconds or not history.plan):
+                mean = history.seconds / history.steps
+                total = self.pace.total(mean, history.seconds, history.steps)
+                history.plan = changed(history.plan, history.steps, total)
+            return
+        total = self.given_plan()[-1][1]
+        if total < history.steps:
+            raise BudgetError(
+                f"fit: the plan is for {total} steps, but {name} has done {history.steps}; the "
+                "steps count from the first start, give more"
+            )
 
     def save(self) -> None:
         """Write the checkpoint, if one is wanted."""
@@ -136,22 +154,33 @@ class Run:
             extra=self.options["extra"],
         )
 
+    def given_plan(self) -> Plan:
+        """What steps, epochs or plan say; empty for a run bounded by time."""
+        options = self.options
+        if options["plan"] is not None:
+            return checked(options["plan"])
+        if options["epochs"] is not None:
+            return [[0, options["epochs"] * len(self.batches)]]  # type: ignore[arg-type]
+        return [] if options["steps"] is None else [[0, options["steps"]]]
+
     def plan(self) -> None:
-        """Fix the number of steps: given, or as many as the time holds at the measured speed."""
-        options, history = self.options, self.history
-        if options["steps"] is not None:
-            history.planned = options["steps"]
-        elif options["epochs"] is not None:
-            history.planned = options["epochs"] * len(self.batches)  # type: ignore[arg-type]
-        elif history.planned is None:
-            measured = self.step_times[_WARM_STEPS:]
-            slow = len(self.step_times) >= 3 and history.seconds > 0.2 * options["seconds"]
-            if len(measured) < _MEASURED_STEPS and not slow:
-                return
-            step = float(np.median(measured or self.step_times[1:]))
-            step += self.validation_time / options["validate_every"]
-            left = options["seconds"] - history.seconds - self.validation_time
-            history.planned = history.steps + max(1, int(left / step))
+        """Before the first step: follow the plan that was given, from the step that is next."""
+        given, history = self.given_plan(), self.history
+        now = total_at(given, history.steps)
+        if now is not None:
+            history.plan = changed(history.plan, history.steps, now)
+        for since, total in given:
+            if since > history.steps:
+                history.plan = changed(history.plan, since, total)
+
+    def replan(self, took: float) -> None:
+        """After a step of ``took`` seconds: plan a run bounded by time (again)."""
+        history = self.history
+        if self.pace is not None:
+            planned = history.planned
+            total = self.pace.estimate(took, history.seconds, history.steps, planned)
+            if total is not None:
+                history.plan = changed(history.plan, history.steps, total)
 
     def step(self, batch: Batch) -> float:
         """Learn from one batch; the loss before learning."""
@@ -170,13 +199,13 @@ class Run:
         grads = self.model.backward(tape, d_y)[-1]
         if options["clip_value"] is not None:
             clip_grad_value(grads, options["clip_value"])
-        if options["clip_norm"] is not None:
-            self.grad_norm = clip_grad_norm(grads, options["clip_norm"])
-            if not math.isfinite(self.grad_norm):
-                raise FloatingPointError(
-                    f"fit: the gradient norm is {self.grad_norm} at step {history.steps}; lower "
-                    "the learning rate"
-                )
+        clip = options["clip_norm"]
+        norm = clip_grad_norm(grads, math.inf if clip is None else clip)
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"fit: the gradient norm is {norm} at step {history.steps}; lower the learning rate"
+            )
+        self.grad_norm = None if clip is None else norm
         self.optimizer.lr = self.schedule(history.steps, history.planned)
         self.optimizer.step(grads)
         self.state = state
@@ -208,11 +237,9 @@ class Run:
         done = self.history.validation
         if self.options["validation"] is None or (done and done[-1]["step"] == self.history.steps):
             return
-        started = time.perf_counter()
         loss = evaluate(
             self.model, self.options["validation"], self.loss, stop=lambda: self.interrupt.requested
         )
-        self.validation_time = time.perf_counter() - started
         if self.interrupt.requested:
             return
         if not math.isfinite(loss):

@@ -18,6 +18,8 @@ recurrent      ``y, state, tape = piece.forward(x, state)``  ``y, state = piece(
   in place and the piece sees the change;
 * ``state_dict()`` and ``load_state_dict(d)``: copies out, copies in.
 
+Assigning to a parameter copies into the live array.
+
 There is no train/eval switch to forget: ``forward`` trains (dropout on, a tape is kept) and
 calling the piece infers (dropout off, nothing is kept).
 """
@@ -28,6 +30,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+
+from .._parameters import LoadResult, load_parameters
 
 __all__ = ["Module", "Sequential"]
 
@@ -40,6 +44,19 @@ class Module:
     """
 
     _names: tuple[str, ...] = ()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        live = self.__dict__.get(name)
+        if name not in self._names or live is None:
+            object.__setattr__(self, name, value)
+            return
+        found = np.asarray(value)
+        if found.shape != live.shape or found.dtype != live.dtype:
+            raise ValueError(
+                f"{type(self).__name__}: {name} has {found.dtype} {found.shape}, expected "
+                f"{live.dtype} {live.shape}; create the layer with the sizes of these weights"
+            )
+        live[...] = found  # an optimizer holds the array
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Inference: the output alone, nothing kept."""
@@ -63,22 +80,28 @@ class Module:
         """Name -> copy."""
         return {name: array.copy() for name, array in self.parameters().items()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
         """Copy arrays into the parameters, in place.
 
         Parameters
         ----------
-        state : mapping of str to array
-            Name -> array of the parameter's shape; converted to the parameter's dtype.
+        state_dict : mapping of str to array
+            Name -> NumPy array or torch tensor of the parameter's shape; converted to its dtype.
         strict : bool
             Whether every parameter must be there and nothing else.
+
+        Returns
+        -------
+        missing_keys, unexpected_keys : list of str
 
         Raises
         ------
         ValueError
             A name is missing or unknown (strict), or a shape differs; nothing is changed then.
+        TypeError
+            A value is no array of floating-point numbers.
         """
-        load_parameters(type(self).__name__, self.parameters(), state, strict)
+        return load_parameters(type(self).__name__, self.parameters(), state_dict, strict)
 
     def rng_state(self) -> dict[str, int]:
         """What a resumed run needs besides the parameters (Dropout: its call counter)."""
@@ -88,28 +111,6 @@ class Module:
         """Take back what :meth:`rng_state` gave."""
         if state:
             raise ValueError(f"{type(self).__name__} has no loop state, got {sorted(state)}")
-
-
-def load_parameters(
-    owner: str, parameters: Mapping[str, np.ndarray], state: Mapping[str, Any], strict: bool = True
-) -> None:
-    """Copy ``state`` into ``parameters`` in place, after checking every name and shape."""
-    missing = sorted(set(parameters) - set(state))
-    unknown = sorted(set(state) - set(parameters))
-    if strict and (missing or unknown):
-        raise ValueError(
-            f"{owner}: state has names that do not fit (missing {missing}, unknown {unknown}); "
-            "load it into the model that it was saved from, or pass strict=False"
-        )
-    shared = {name: np.asarray(state[name]) for name in parameters if name in state}
-    for name, array in shared.items():
-        if array.shape != parameters[name].shape:
-            raise ValueError(
-                f"{owner}: {name} has shape {array.shape}, expected {parameters[name].shape}; "
-                "build the model with the sizes of the saved one"
-            )
-    for name, array in shared.items():
-        parameters[name][...] = array
 
 
 class Sequential:
@@ -264,9 +265,9 @@ class Sequential:
         """``"piece.parameter"`` -> copy."""
         return {name: array.copy() for name, array in self.parameters().items()}
 
-    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> None:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadResult:
         """Copy arrays into the parameters, in place; see :meth:`Module.load_state_dict`."""
-        load_parameters("Sequential", self.parameters(), state, strict)
+        return load_parameters("Sequential", self.parameters(), state_dict, strict)
 
     def rng_state(self) -> dict[str, int]:
         """``"piece.name"`` -> number; what a resumed run needs besides the parameters."""

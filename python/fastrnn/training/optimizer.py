@@ -8,6 +8,7 @@ model that owns them sees the change. Each update is written as in-place NumPy c
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -21,6 +22,8 @@ _CHUNK = 16384
 
 def check_not_negative(owner: str, **values: float) -> None:
     for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, numbers.Real):
+            raise TypeError(f"{owner}: {name} is {value!r}, expected a finite number >= 0")
         if not (value >= 0 and math.isfinite(value)):
             raise ValueError(f"{owner}: {name} is {value}, expected a finite number >= 0")
 
@@ -42,6 +45,11 @@ class Optimizer:
     def __init__(self, parameters: Mapping[str, np.ndarray], lr: float) -> None:
         owner = type(self).__name__
         check_not_negative(owner, lr=lr)
+        if not isinstance(parameters, Mapping):
+            raise TypeError(
+                f"{owner}: parameters is a {type(parameters).__name__}, expected a dict of name -> "
+                "array; model.parameters() returns one"
+            )
         for name, array in parameters.items():
             if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
                 raise TypeError(f"{owner}: {name} is no float32 or float64 NumPy array")

@@ -51,6 +51,8 @@ class Cosine:
         Step ``s < warmup`` has ``lr * (s + 1) / warmup``.
     floor : float
         The rate at the end.
+    warmup_share : float
+        The warm-up takes at most this share of ``total``: a short run spends its steps learning.
 
     Notes
     -----
@@ -63,23 +65,30 @@ class Cosine:
     [0.5, 1.0, 1.0, 0.854, 0.5, 0.146, 0.0]
     """
 
-    def __init__(self, lr: float, warmup: int = 0, floor: float = 0.0) -> None:
+    def __init__(
+        self, lr: float, warmup: int = 0, floor: float = 0.0, warmup_share: float = 1.0
+    ) -> None:
         self.lr = _check_rate("Cosine", lr)
         self.floor = _check_rate("Cosine", floor)
         if warmup < 0:
             raise ValueError(f"Cosine: warmup is {warmup}, expected a number of steps >= 0")
-        self.warmup = int(warmup)
+        if not 0 <= warmup_share <= 1:
+            raise ValueError(f"Cosine: warmup_share is {warmup_share}, expected a number in [0, 1]")
+        self.warmup, self.warmup_share = int(warmup), float(warmup_share)
 
     def __call__(self, step: int, total: int | None = None) -> float:
         """Learning rate of ``step``; ValueError past the warm-up when ``total`` is None."""
-        if step < self.warmup:
-            return self.lr * (step + 1) / self.warmup
+        warmup = self.warmup
+        if total is not None:
+            warmup = min(warmup, int(self.warmup_share * total))
+        if step < warmup:
+            return self.lr * (step + 1) / warmup
         if total is None:
             raise ValueError(
                 f"Cosine: step {step} lies after the warm-up of {self.warmup} and total is None; "
                 "give the number of steps, or a longer warm-up when training for a time"
             )
-        done = min(1.0, (step - self.warmup) / max(1, total - self.warmup))
+        done = min(1.0, (step - warmup) / max(1, total - warmup))
         return self.floor + (self.lr - self.floor) * (1.0 + math.cos(math.pi * done)) / 2.0
 
 
