@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+MAX_THREADS = 1024  # as the engine has it; the command line checks before it loads the engine
 MAX_LAYERS = 65536  # four arrays each; more are mistakes, and would take minutes to list
 _MAX_SIZE = 2**63 - 1
 
