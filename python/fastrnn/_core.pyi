@@ -87,6 +87,9 @@ def plan(packed: Packed, T: int, B: int, training: bool) -> dict[str, str | int]
 def cells() -> dict[str, dict[Literal["gates", "states"], int]]:
     """Gate and state counts of every compiled cell."""
 
+def strides(cell: str, float64: bool, H: int) -> tuple[int, int]:
+    """Numbers that one row of one state, and of the saved values, takes in the running kernels."""
+
 def isa() -> Literal["avx512", "avx2", "baseline"]:
     """Instruction set of the running kernels."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from .._form import Form
 from .._problem import Problem
 from .arrays import Array, Shape, array, contiguous, rows_contiguous, shape
-from .memory import fits
+from .memory import fits, human
 from .numbers import describe
 
 
@@ -39,18 +39,35 @@ def input_form(call: str, problem: Problem, forms: tuple[Form, Form], given: Sha
     return form
 
 
-def room(call: str, problem: Problem, steps: int, rows: int, training: bool) -> None:
-    """Raise ValueError if the results of a call with these sizes cannot exist."""
-    output = steps * rows * problem.output_size * problem.dtype.itemsize
-    kept = output * problem.num_layers * problem.states if training else 0
-    fits(
-        call,
-        "x",
-        f"T = {steps} and B = {rows}",
-        "y and the tape" if training else "y",
-        output + kept,
-        "split x along T and carry the state from part to part",
+_SPLIT = "split x along T and carry the state from part to part, or take fewer rows"
+
+
+def room(
+    call: str, problem: Problem, steps: int, rows: int, training: bool, lengths: Array | None = None
+) -> None:
+    """Raise ValueError if a forward call with these sizes cannot exist."""
+    alive = steps * rows if lengths is None else int(lengths.sum())
+    needed = problem.forward_bytes(steps, rows, alive, training)
+    fits(call, "x", f"T = {steps} and B = {rows}", _results(training), needed, _SPLIT)
+
+
+def backward_room(call: str, problem: Problem, steps: int, rows: int) -> None:
+    """Raise ValueError if the gradients of a call with these sizes cannot exist."""
+    given = f"T = {steps}, B = {rows} and I = {problem.input_size}"
+    needed = problem.backward_bytes(steps, rows)
+    fits(call, "tape", given, "the gradients", needed, _SPLIT)
+
+
+def shortage(call: str, name: str, steps: int, rows: int, needed: int) -> MemoryError:
+    """The error of a call whose memory could exist, but was not to be had."""
+    return MemoryError(
+        f"{call}: {name} has T = {steps} and B = {rows}, so the call takes {human(needed)}, more "
+        f"than this process could get now; free memory, or {_SPLIT}"
     )
+
+
+def _results(training: bool) -> str:
+    return "y, the states and the tape" if training else "y and the states"
 
 
 def state(
