@@ -49,7 +49,7 @@ struct Backend {
 struct Interrupted {};
 
 Backend& cpu_backend();
-Backend& cuda_backend();  // throws std::runtime_error, one sentence, when built without CUDA
+Backend& cuda_backend();  // throws std::runtime_error, one sentence, where there are no CUDA kernels
 bool has_cuda_backend();
 
 }  // namespace fastrnn

@@ -79,7 +79,7 @@ def gpu_forward(
     dropout: float,
     seed: int,
 ) -> tuple[Any, Any, Any]:
-    """`forward` for arrays in GPU memory; RuntimeError if built without CUDA."""
+    """`forward` for arrays in GPU memory; RuntimeError where there are no CUDA kernels."""
 
 def plan(packed: Packed, T: int, B: int, training: bool) -> dict[str, str | int]:
     """What a call of this size would run, and why."""

@@ -74,7 +74,7 @@ def info() -> Report:
         "cpus": _cpus(),
         "backends": [
             "cpu",
-            "cuda" if build["cuda"] else "cuda is not built (FASTRNN_CUDA=ON builds it)",
+            "cuda" if build["cuda"] else "cuda: this version has no CUDA kernels; pass NumPy arrays",
         ],
         "compiler": build["compiler"],
         "numpy": np.__version__,
