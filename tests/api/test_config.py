@@ -123,6 +123,14 @@ def test_a_forced_isa_runs_and_is_named(isa: str) -> None:
     assert in_new_process(code, FASTRNN_ISA=isa) == f"{isa} FASTRNN_ISA={isa}"
 
 
+def test_an_isa_asked_for_too_late_is_not_named() -> None:
+    code = (
+        "import os; os.environ.pop('FASTRNN_ISA', None); import fastrnn; "
+        "os.environ['FASTRNN_ISA'] = 'nonsense'; print(fastrnn.info()['isa_from'])"
+    )
+    assert in_new_process(code) == "the best that this machine can run"
+
+
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", LAYERS | CELLS)
 def test_explain(name: str, training: bool) -> None:
