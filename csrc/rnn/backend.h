@@ -33,7 +33,6 @@ using Facts = std::vector<std::pair<std::string, std::string>>;
 
 struct Backend {
   virtual ~Backend() = default;
-  virtual const char* name() const = 0;
 
   // All three throw Interrupted when `interrupt` stopped the call.
 
