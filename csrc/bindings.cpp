@@ -219,6 +219,13 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
       out[cell.name] = py::dict("gates"_a = cell.gates, "states"_a = cell.states);
     return out;
   });
+  module.def(
+      "strides",
+      [](const std::string& cell, bool float64, int64_t H) {
+        const Layout& layout = float64 ? cpu::kernels_of<double>(cell).layout : cpu::kernels_of<float>(cell).layout;
+        return std::make_pair(layout.state_stride(H), layout.keep_stride(H));
+      },
+      "cell"_a, "float64"_a, "H"_a);
   module.def("isa", [] { return cpu::running_isa().name; });
   module.def("isas", &cpu::supported_isas);
   module.def("get_num_threads", &cpu::thread_limit);

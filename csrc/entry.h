@@ -1,5 +1,6 @@
-// The engine's front door: every size is checked here, once, for every caller; then the backend is
-// chosen. No Python below or here.
+// The engine's front door to the CPU: every size is checked here, once, for every caller, and the CPU
+// backend runs what passed. GPU arrays do not come here: the bindings hand them to cuda_backend(). No
+// Python below or here.
 #pragma once
 
 #include <array>

@@ -1,6 +1,6 @@
 // The words a cell may use, for every machine. A cell sees one type V: a vector of units on the CPU
-// (any ISA's width, float or double), one unit on CUDA. Each machine owns its V and specialises
-// `Math<V>` for it: csrc/cpu/activations.h, csrc/cuda/math.cuh.
+// (any ISA's width, float or double); it would be one unit on a GPU, for which there are no kernels yet.
+// Each machine owns its V and specialises `Math<V>` for it: the CPU in csrc/cpu/activations.h.
 //
 // Beside these a cell uses + - * alone. It never writes a * b + c, where each compiler would decide
 // about rounding; it writes fma(a, b, c).

@@ -84,8 +84,6 @@ Facts plan_as(const Stack& stack, int64_t T, int64_t B, bool training, int64_t r
 
 class CpuBackend : public Backend {
  public:
-  const char* name() const override { return "cpu"; }
-
   std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<const void*>& params,
                                           std::shared_ptr<const PackedStack> previous, Interrupt interrupt) override {
     return stack.dtype == DType::float32 ? pack_as<float>(stack, params, previous, interrupt)

@@ -1,4 +1,4 @@
-// The CUDA backend of a build without CUDA: the same symbols, one sentence.
+// The CUDA backend of a version without CUDA kernels: the same symbols, one sentence.
 #include <stdexcept>
 
 #include "../rnn/backend.h"
@@ -7,8 +7,8 @@ namespace fastrnn {
 
 Backend& cuda_backend() {
   throw std::runtime_error(
-      "fastrnn: a GPU array needs the CUDA backend, but this fastrnn was built without CUDA; rebuild with "
-      "-C cmake.define.FASTRNN_CUDA=ON, or pass a NumPy array");
+      "fastrnn: x is a GPU array, but this version has no CUDA kernels; pass a NumPy array, such as "
+      "cupy.asnumpy(x) or x.cpu().numpy() of a torch tensor");
 }
 
 bool has_cuda_backend() { return false; }

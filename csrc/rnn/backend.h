@@ -51,7 +51,6 @@ using Facts = std::vector<std::pair<std::string, std::string>>;
 
 struct Backend {
   virtual ~Backend() = default;
-  virtual const char* name() const = 0;
 
   // All three throw Interrupted when `interrupt` stopped the call.
 
@@ -70,7 +69,7 @@ struct Backend {
 struct Interrupted {};
 
 Backend& cpu_backend();
-Backend& cuda_backend();  // throws std::runtime_error, one sentence, when built without CUDA
+Backend& cuda_backend();  // throws std::runtime_error, one sentence, where there are no CUDA kernels
 bool has_cuda_backend();
 
 }  // namespace fastrnn

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ._engine import load_engine
+from ._engine import load_engine, refuses_setting
 
 __all__ = [
     "GRU",
@@ -68,6 +68,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'fastrnn' has no attribute {name!r}")
     if _broken is not None and name not in ("reference", "training"):
+        if refuses_setting(_broken):
+            raise ImportError(str(_broken)) from None
         raise ImportError(
             f"fastrnn: the compiled engine fastrnn._core could not be loaded ({_broken}); "
             f"install the package with 'pip install .' and do not import it from its source folder"

@@ -102,7 +102,7 @@ def gpu_forward(
     seed: int,
     recompute: int = 0,
 ) -> tuple[Any, Any, Any]:
-    """`forward` for arrays in GPU memory; RuntimeError if built without CUDA."""
+    """`forward` for arrays in GPU memory; RuntimeError where there are no CUDA kernels."""
 
 def plan(
     packed: Packed, T: int, B: int, training: bool, recompute: int = 0
@@ -111,6 +111,9 @@ def plan(
 
 def cells() -> dict[str, dict[Literal["gates", "states"], int]]:
     """Gate and state counts of every compiled cell."""
+
+def strides(cell: str, float64: bool, H: int) -> tuple[int, int]:
+    """Numbers that one row of one state, and of the saved values, takes in the running kernels."""
 
 def isa() -> Literal["avx512", "avx2", "baseline"]:
     """Instruction set of the running kernels."""

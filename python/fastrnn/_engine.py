@@ -12,6 +12,11 @@ from types import ModuleType
 _SPIN = ("GOMP_SPINCOUNT", "2000")
 
 
+def refuses_setting(error: ImportError) -> bool:
+    """Whether the engine is sound, and refuses an environment variable: the message says all."""
+    return str(error).startswith("fastrnn: FASTRNN_")
+
+
 def load_engine() -> ModuleType:
     """Import ``fastrnn._core``; its OpenMP runtime, if not loaded yet, gets a bounded spin.
 

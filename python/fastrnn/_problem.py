@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,10 @@ class Problem:
         ):
             object.__setattr__(self, name, value)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what was worked out for this machine."""
+        return {name: value for name, value in self.__dict__.items() if name != "_forward_costs"}
+
     @property
     def num_scans(self) -> int:
         """L*D, the first axis of every state."""
@@ -58,6 +63,55 @@ class Problem:
         inputs = self.input_size + (self.num_layers - 1) * self.output_size
         per_scan = self.hidden_size + (2 if self.bias else 0)
         return self.num_directions * rows * (inputs + self.num_layers * per_scan)
+
+    @cached_property
+    def _forward_costs(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Bytes of a call for each (step, row), each such pair that is computed, and each row.
+
+        First in inference, then in training. What the input product runs ahead is left out: a few
+        MB that depend on the plan.
+        """
+        state, saved = _core.strides(self.cell, self.dtype == np.float64, self.hidden_size)
+        order = 2 * 8  # of the rows, for each step and for each row
+        results = self.num_scans * self.states * self.hidden_size
+
+        def costs(inputs: int, kept: int, room: int) -> tuple[int, int, int]:
+            size = self.dtype.itemsize
+            return (
+                (1 + inputs) * self.output_size * size,
+                kept * size,
+                (results + room) * size + order,
+            )
+
+        room = self.num_directions * (self.states + 2) * state  # initial states, h of two steps
+        kept = self.num_scans * (self.states * state + saved)
+        return (
+            costs(min(self.num_layers - 1, 2), 0, room),
+            costs(self.num_layers - 1, kept, self.num_scans * self.states * state),
+        )
+
+    def forward_bytes(
+        self, steps: int, rows: int, alive: int, training: bool, recompute: int = 0
+    ) -> int:
+        """Memory of a forward call: its results, workspaces and, in training, the tape.
+
+        `alive` is the number of (step, row) pairs that are computed: the sum of the lengths. A call
+        that recomputes keeps what inference takes and the inputs of all layers; its segments are
+        left out, so it takes a little more.
+        """
+        if training and recompute:
+            kept = max(self.num_layers - 1 - 2, 0) * steps * rows * self.output_size
+            return self.forward_bytes(steps, rows, alive, False) + kept * self.dtype.itemsize
+        for_each, for_alive, for_row = self._forward_costs[training]
+        longest = -(-alive // rows) if rows else 0  # or more
+        return steps * rows * for_each + alive * for_alive + rows * for_row + longest * 2 * 8
+
+    def backward_bytes(self, steps: int, rows: int) -> int:
+        """Memory of the gradients that a backward call returns and passes between layers."""
+        inputs = min(self.num_layers - 1, 2) * steps * rows * self.output_size
+        states = self.num_scans * rows * self.states * self.hidden_size
+        gradients = steps * rows * self.input_size + states + self.num_parameters
+        return (inputs + gradients) * self.dtype.itemsize
 
     def parameter_shapes(self) -> dict[str, Shape]:
         """Name and shape of every parameter, in torch's order."""

@@ -86,11 +86,15 @@ def forward(
     steps, rows = form.time_and_rows(x)
     h_0, c_0 = calls.state(call, problem, form, _INITIAL[: problem.states], state, rows)
     lengths = calls.lengths(call, form, lengths, steps, rows)
-    calls.room(call, problem, steps, rows, training, recompute)
-    x = rows_contiguous(x, problem.dtype)  # only now: a copy of what cannot exist would fail
-    dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
-    options = (form.batch_first, training, dropout, seed, recompute)
-    y, h_n, c_n, core_tape = _core.forward(pack(), x, h_0, c_0, lengths, *options)
+    calls.room(call, problem, steps, rows, training, lengths, recompute)
+    try:
+        x = rows_contiguous(x, problem.dtype)  # only now: a copy of what cannot exist would fail
+        dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
+        options = (form.batch_first, training, dropout, seed, recompute)
+        y, h_n, c_n, core_tape = _core.forward(pack(), x, h_0, c_0, lengths, *options)
+    except MemoryError:
+        needed = problem.forward_bytes(steps, rows, steps * rows, training, recompute)
+        raise calls.shortage(call, "x", steps, rows, needed) from None
     tape = None
     if core_tape is not None:
         tape = Tape(core_tape, problem, form, steps, rows, names, module)
@@ -123,10 +127,15 @@ def backward(
             f"expected one of this module; call backward of the module that ran forward"
         )
     problem, form, rows = tape.problem, tape.form, tape.rows
+    calls.backward_room(call, problem, tape.steps, rows)
     d_y = calls.output_gradient(call, problem, form, d_y, tape.steps, rows)
     names = _FINAL_GRADIENT[: problem.states]
     d_h_n, d_c_n = calls.state(call, problem, form, names, d_state, rows)
-    d_x, d_h_0, d_c_0, grads = _core.backward(tape.core, d_y, d_h_n, d_c_n)
+    try:
+        d_x, d_h_0, d_c_0, grads = _core.backward(tape.core, d_y, d_h_n, d_c_n)
+    except MemoryError:
+        needed = problem.backward_bytes(tape.steps, rows)
+        raise calls.shortage(call, "tape", tape.steps, rows, needed) from None
     return (
         form.leave_sequence(d_x),
         _leave_state(form, d_h_0, d_c_0),

@@ -15,6 +15,8 @@ from ._form import CELL_FORMS, layer_forms
 from ._parameters import Parameterized
 from .cells import Cell
 
+_FORCED = os.environ.get("FASTRNN_ISA")  # while the engine was loaded; later changes do nothing
+
 __all__ = ["Report", "explain", "get_num_threads", "info", "set_num_threads"]
 
 
@@ -63,18 +65,19 @@ def info() -> Report:
     (True, True)
     """
     build = _core.build_info()
-    forced = os.environ.get("FASTRNN_ISA")
     facts = {
         "version": _version(),
         "isa": _core.isa(),
-        "isa_from": f"FASTRNN_ISA={forced}" if forced else "the best that this machine can run",
+        "isa_from": f"FASTRNN_ISA={_FORCED}" if _FORCED else "the best that this machine can run",
         "isas": _core.isas(),
         "threads": _core.get_num_threads(),
         "threads_from": _core.num_threads_source(),
         "cpus": _cpus(),
         "backends": [
             "cpu",
-            "cuda" if build["cuda"] else "cuda is not built (FASTRNN_CUDA=ON builds it)",
+            "cuda"
+            if build["cuda"]
+            else "cuda: this version has no CUDA kernels; pass NumPy arrays",
         ],
         "compiler": build["compiler"],
         "numpy": np.__version__,

@@ -13,7 +13,9 @@ from tolerances import ASSERT_CLOSE, TORCH_PARITY_FLOAT64
 
 import fastrnn
 
-torch = pytest.importorskip("torch", reason="the comparison with torch.nn needs torch")
+torch = pytest.importorskip(
+    "torch", reason="the comparison with torch.nn needs torch", exc_type=ImportError
+)
 
 I, H = 5, 7
 Result = dict[str, np.ndarray]

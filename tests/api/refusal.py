@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,9 @@ STATE = normal((1, B, H))
 Y, _, TAPE = LSTM.forward(X)
 TAPE_F = F.lstm(X, list(LSTM.parameters().values()), training=True)[2]
 PARAMS = LSTM.parameters()
+LONG = np.broadcast_to(np.zeros(I, np.float32), (2**18, 1, I))
+LONG_TAPE = DEEP.forward(LONG)[2]
+MANY_ROWS = np.broadcast_to(np.zeros(I, np.float32), (0, 2**40, I))
 HUGE = np.broadcast_to(np.zeros(I, np.float32), (2**50, 1, I))
 
 
@@ -36,6 +41,18 @@ class Refusal:
     kind: type[Exception]
     call: str
     piece: str
+
+
+def starved(run: Callable[[], Any]) -> Any:
+    """Run it in a process that gets no more memory than a little."""
+    fastrnn._core.release_memory()
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (4 << 20), hard))
+    try:
+        return run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 class OnGpu:

@@ -8,9 +8,13 @@ import numpy as np
 from refusal import (
     BATCH_FIRST,
     CELL,
+    DEEP,
     GRU,
     HUGE,
+    LONG,
+    LONG_TAPE,
     LSTM,
+    MANY_ROWS,
     RNN,
     STATE,
     TAPE,
@@ -24,11 +28,28 @@ from refusal import (
     X,
     Y,
     fake_torch_tensor,
+    starved,
 )
 
 from fastrnn import functional as F
 
 REFUSED_CALLS = {
+    # memory
+    "x of no steps and 2**40 rows": Refusal(
+        lambda: LSTM(MANY_ROWS), V, "LSTM", "x has T = 0 and B = 1099511627776, so y and the st"
+    ),
+    "x long, no memory": Refusal(
+        lambda: starved(lambda: LSTM.forward(LONG)),
+        MemoryError,
+        "LSTM.forward",
+        "x has T = 262144 and B = 1, so the call takes",
+    ),
+    "tape long, no memory": Refusal(
+        lambda: starved(lambda: DEEP.backward(LONG_TAPE)),
+        MemoryError,
+        "LSTM.backward",
+        "tape has T = 262144 and B = 1, so the call takes",
+    ),
     # x
     "x none": Refusal(lambda: LSTM(None), W, "LSTM", "x is None, expected a NumPy array of float"),
     "x list": Refusal(
@@ -76,7 +97,7 @@ REFUSED_CALLS = {
         lambda: LSTM(HUGE),
         V,
         "LSTM",
-        "x has T = 1125899906842624 and B = 1, so y would take 24.0 PiB, more than this machine's",
+        "x has T = 1125899906842624 and B = 1, so y and the states would take",
     ),
     # recompute
     "recompute text": Refusal(

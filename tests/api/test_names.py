@@ -6,6 +6,7 @@ import ast
 import importlib.metadata
 import importlib.resources
 import inspect
+import os
 import subprocess
 import sys
 
@@ -72,9 +73,14 @@ SIGNATURES = {
 }
 
 
-def in_new_process(code: str) -> str:
+def in_new_process(code: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | environment,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -156,6 +162,24 @@ for name in ("LSTM", "functional", "info"):
         "install the package with 'pip install .' and do not import it from its source folder"
     )
     assert in_new_process(code).splitlines() == [sentence] * 3
+
+
+def test_a_refused_isa_is_the_whole_message() -> None:
+    code = """
+import fastrnn
+assert fastrnn.reference.CELLS
+for name in ("LSTM", "functional", "info"):
+    try:
+        getattr(fastrnn, name)
+    except ImportError as error:
+        assert error.__cause__ is None
+        print(error)
+"""
+    lines = in_new_process(code, FASTRNN_ISA="nonsense").splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert line.startswith("fastrnn: FASTRNN_ISA is 'nonsense', expected one of "), line
+        assert line.endswith("on this machine; unset it to let fastrnn choose"), line
 
 
 def test_the_stub_names_what_the_engine_has() -> None:

@@ -75,7 +75,9 @@ def test_optimizer(name: str, dtype: Any) -> None:
         exact = written_out(kind, start[k].astype(np.float64), [g[k] for g in gradients], **options)
         np.testing.assert_allclose(parameters[k], exact, rtol=rtol, atol=atol)
 
-    torch = pytest.importorskip("torch", reason="the comparison with torch.optim needs torch")
+    torch = pytest.importorskip(
+        "torch", reason="the comparison with torch.optim needs torch", exc_type=ImportError
+    )
     theirs = {k: torch.nn.Parameter(torch.from_numpy(v.copy())) for k, v in start.items()}
     torch_optimizer = getattr(torch.optim, kind)(list(theirs.values()), **options)
     for grads in gradients:
@@ -158,7 +160,9 @@ def test_clip() -> None:
 
 
 def test_clip_like_torch() -> None:
-    torch = pytest.importorskip("torch", reason="the comparison with torch needs torch")
+    torch = pytest.importorskip(
+        "torch", reason="the comparison with torch needs torch", exc_type=ImportError
+    )
     grads = {"a": RNG(0).normal(size=(30, 4)), "b": RNG(1).normal(size=50)}
     theirs = [torch.nn.Parameter(torch.zeros(g.shape, dtype=torch.float64)) for g in grads.values()]
     for p, g in zip(theirs, grads.values(), strict=True):
@@ -185,7 +189,9 @@ def test_schedules() -> None:
 
 
 def test_plateau_like_torch() -> None:
-    torch = pytest.importorskip("torch", reason="the comparison with torch needs torch")
+    torch = pytest.importorskip(
+        "torch", reason="the comparison with torch needs torch", exc_type=ImportError
+    )
     options = {"factor": 0.5, "patience": 2, "threshold": 1e-2}
     own = tr.ReduceOnPlateau(1.0, **options)
     their_optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)

@@ -1,4 +1,4 @@
-"""Weights changed in place are noticed, however little; unchanged ones are not packed."""
+"""Weights changed in place are noticed wherever it was; unchanged ones are not packed again."""
 
 from __future__ import annotations
 

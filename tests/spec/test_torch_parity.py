@@ -10,7 +10,9 @@ from cases import CELLS, Case, Problem, Result, draw, run_reference
 from covering import covering_rows
 from tolerances import TORCH_PARITY_FLOAT64
 
-torch = pytest.importorskip("torch", reason="the comparison with torch.nn needs torch")
+torch = pytest.importorskip(
+    "torch", reason="the comparison with torch.nn needs torch", exc_type=ImportError
+)
 
 OPTIONS: dict[str, list[Any]] = {
     "T": [1, 2, 37],

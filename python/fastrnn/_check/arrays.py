@@ -100,7 +100,8 @@ def shape(call: str, name: str, found: Shape, letters: str, expected: Shape, adv
 
 def rows_contiguous(value: Array, dtype: np.dtype[Any]) -> Array:
     """A sequence as the engine reads it: native, aligned, last axis contiguous; else a copy."""
-    if value.dtype == dtype and value.flags.aligned and _dense_rows(value):
+    flags = value.flags
+    if value.dtype == dtype and flags.aligned and (flags.c_contiguous or _dense_rows(value)):
         return value
     return value.astype(dtype, order="C", copy=True)
 

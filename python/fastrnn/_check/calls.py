@@ -9,7 +9,7 @@ import numpy as np
 from .._form import Form
 from .._problem import Problem
 from .arrays import Array, Shape, array, contiguous, rows_contiguous, shape
-from .memory import fits
+from .memory import fits, human
 from .numbers import describe
 
 
@@ -39,19 +39,43 @@ def input_form(call: str, problem: Problem, forms: tuple[Form, Form], given: Sha
     return form
 
 
+_SPLIT = "split x along T and carry the state from part to part, or take fewer rows"
+_RECOMPUTE = ", or pass recompute=True to keep less"
+
+
 def room(
-    call: str, problem: Problem, steps: int, rows: int, training: bool, recompute: int = 0
+    call: str,
+    problem: Problem,
+    steps: int,
+    rows: int,
+    training: bool,
+    lengths: Array | None = None,
+    recompute: int = 0,
 ) -> None:
-    """Raise ValueError if the results of a call with these sizes cannot exist."""
-    output = steps * rows * problem.output_size * problem.dtype.itemsize
-    kept, advice = 0, "split x along T and carry the state from part to part"
-    if training and recompute:
-        kept = output * (problem.num_layers - 1)
-    elif training:
-        kept = output * problem.num_layers * problem.states
-        advice += ", or pass recompute=True to keep less"
-    name = "y and the tape" if kept else "y"
-    fits(call, "x", f"T = {steps} and B = {rows}", name, output + kept, advice)
+    """Raise ValueError if a forward call with these sizes cannot exist."""
+    alive = steps * rows if lengths is None else int(lengths.sum())
+    needed = problem.forward_bytes(steps, rows, alive, training, recompute)
+    advice = _SPLIT + (_RECOMPUTE if training and not recompute else "")
+    fits(call, "x", f"T = {steps} and B = {rows}", _results(training), needed, advice)
+
+
+def backward_room(call: str, problem: Problem, steps: int, rows: int) -> None:
+    """Raise ValueError if the gradients of a call with these sizes cannot exist."""
+    given = f"T = {steps}, B = {rows} and I = {problem.input_size}"
+    needed = problem.backward_bytes(steps, rows)
+    fits(call, "tape", given, "the gradients", needed, _SPLIT)
+
+
+def shortage(call: str, name: str, steps: int, rows: int, needed: int) -> MemoryError:
+    """The error of a call whose memory could exist, but was not to be had."""
+    return MemoryError(
+        f"{call}: {name} has T = {steps} and B = {rows}, so the call takes {human(needed)}, more "
+        f"than this process could get now; free memory, or {_SPLIT}"
+    )
+
+
+def _results(training: bool) -> str:
+    return "y, the states and the tape" if training else "y and the states"
 
 
 def state(

@@ -18,12 +18,13 @@ _RENAME = "set num_layers and bidirectional to match, or rename to torch's names
 LAYOUT = "G*H rows for G gates, as in torch.nn"
 
 
-def room(call: str, problem: Problem) -> None:
+def room(call: str, problem: Problem, name: str = "hidden_size") -> None:
     """Raise ValueError if the parameters of this problem cannot exist."""
+    hidden = "" if name == "hidden_size" else "hidden_size "
     fits(
         call,
-        "hidden_size",
-        f"{problem.hidden_size} with input_size {problem.input_size} and num_layers "
+        name,
+        f"{hidden}{problem.hidden_size} with input_size {problem.input_size} and num_layers "
         f"{problem.num_layers}",
         "the parameters",
         problem.num_parameters * problem.dtype.itemsize,
@@ -165,6 +166,9 @@ def infer(
         dropout,
         dtype,
     )
+    room(
+        call, problem, "params"
+    )  # arrays with strides of 0 take less memory than their copies would
     shapes = problem.parameter_shapes()
     if by_name:
         names(call, "params", given, shapes, _RENAME)

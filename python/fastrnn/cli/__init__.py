@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from .._engine import refuses_setting
 from .errors import CommandError
 from .parser import build_parser
 
@@ -55,7 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
     except MemoryError:
         return _fail(name, "out of memory; take a smaller model, batch or text", 1)
-    except (ImportError, FloatingPointError, OSError) as error:
+    except ImportError as error:
+        return _fail(name, str(error).removeprefix("fastrnn: "), 2 if refuses_setting(error) else 1)
+    except (FloatingPointError, OSError) as error:
         return _fail(name, str(error), 1)
     return 0
 
