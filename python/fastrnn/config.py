@@ -142,7 +142,7 @@ def explain(
     form = calls.input_form("explain", problem, forms, shape)
     sizes = dict(zip(form.outer, shape, strict=False))
     steps, rows = sizes.get("T", 1), sizes.get("B", 1)
-    calls.room("explain", problem, steps, rows, training, segments)
+    calls.room("explain", problem, steps, rows, training, recompute=segments)
     if not isinstance(x, tuple):
         notes += arrays.copy_reasons("x", form.enter_sequence(found), problem.dtype)
     facts = {
