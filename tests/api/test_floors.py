@@ -27,7 +27,8 @@ BELOW = {
     "cpu": {"cells", "rnn"},
     "cuda": {"cells", "rnn"},
     "entry": {"cells", "rnn", "cpu", "cuda"},
-    "bindings": {"cells", "rnn", "cpu", "cuda", "entry"},
+    "gil": {"cells", "rnn"},
+    "bindings": {"cells", "rnn", "cpu", "cuda", "entry", "gil"},
 }
 
 # which parts of the package a part may import when it is itself imported
@@ -36,6 +37,7 @@ LAYERS = FACE | {"_recurrent"}
 PUBLIC = {"__init__", "layers", "cells", "config", "functional"}
 ABOVE_CORE = {
     "reference": set(),
+    "_engine": set(),
     "_form": set(),
     "_problem": {"_core"},
     "_check": {"_form", "_problem"},
@@ -47,7 +49,7 @@ ABOVE_CORE = {
     "cells": FACE,
     "config": LAYERS | {"cells", "layers"},
     "training": PUBLIC,
-    "cli": PUBLIC | {"training", "reference"},
+    "cli": PUBLIC | {"training", "reference", "_engine"},
     "__main__": {"cli"},
 }
 
