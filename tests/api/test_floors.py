@@ -27,8 +27,9 @@ BELOW = {
     "cpu": {"cells", "rnn"},
     "cuda": {"cells", "rnn"},
     "entry": {"cells", "rnn", "cpu", "cuda"},
-    "bindings": {"cells", "rnn", "cpu", "cuda", "entry"},
-    "bindings_stepper": {"cells", "rnn", "cpu", "cuda", "entry", "bindings"},
+    "gil": {"cells", "rnn"},
+    "bindings": {"cells", "rnn", "cpu", "cuda", "entry", "gil"},
+    "bindings_stepper": {"cells", "rnn", "cpu", "cuda", "entry", "gil", "bindings"},
 }
 
 # which parts of the package a part may import when it is itself imported
@@ -37,6 +38,7 @@ LAYERS = FACE | {"_recurrent"}
 PUBLIC = {"__init__", "layers", "cells", "config", "functional", "stepper"}
 ABOVE_CORE = {
     "reference": set(),
+    "_engine": set(),
     "_form": set(),
     "_problem": {"_core"},
     "_check": {"_form", "_problem"},
@@ -50,7 +52,7 @@ ABOVE_CORE = {
     "config": LAYERS | {"cells", "layers"},
     # beside the public names: the one loader of parameters, the one mask, the one set of checks
     "training": PUBLIC | {"_check", "_core", "_parameters"},
-    "cli": PUBLIC | {"training", "reference", "_check"},
+    "cli": PUBLIC | {"training", "reference", "_check", "_engine"},
     "__main__": {"cli"},
 }
 
