@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 
 from fastrnn import __version__
 from fastrnn._check.numbers import MAX_THREADS
-from fastrnn.training.plan import checked
 
 __all__ = ["TRAINING_DEFAULTS", "build_parser"]
 
@@ -69,6 +68,8 @@ def _number(low: float, high: float, *, open_low: bool, what: str) -> Callable[[
 
 
 def _plan(text: str) -> list[list[int]]:
+    from fastrnn.training.plan import checked  # it loads the engine, which info and --help do not need
+
     try:
         return checked([int(number) for number in entry.split(":")] for entry in text.split(","))
     except (TypeError, ValueError):
