@@ -68,7 +68,9 @@ def _number(low: float, high: float, *, open_low: bool, what: str) -> Callable[[
 
 
 def _plan(text: str) -> list[list[int]]:
-    from fastrnn.training.plan import checked  # it loads the engine, which info and --help do not need
+    from fastrnn.training.plan import (
+        checked,  # it loads the engine, which info and --help do not need
+    )
 
     try:
         return checked([int(number) for number in entry.split(":")] for entry in text.split(","))
