@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -49,9 +50,14 @@ def starved(run: Callable[[], Any]) -> Any:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (4 << 20), hard))
+    taken: list[bytearray] = []  # what malloc kept of memory that was freed before
     try:
+        with contextlib.suppress(MemoryError):
+            while True:
+                taken.append(bytearray(1 << 20))
         return run()
     finally:
+        taken.clear()
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 

@@ -217,6 +217,7 @@ def test_repeats_are_interleaved_in_turn(tmp_path):
 
     def logging(name):
         body = (
+            "    effort = 1.0\n"
             "    def infer(self):\n"
             "        super().infer()\n"
             f"        open({str(log)!r}, 'a').write({name!r})"
