@@ -12,8 +12,8 @@
 namespace fastrnn {
 namespace {
 
-// Calls with less work, a few microseconds, keep the GIL: giving it up and taking it back is 70 ns when nobody
-// wants it, a quarter of the smallest steps, and more beside a busy Python thread
+// Calls with less work, a few microseconds, keep the GIL: giving it up and taking it back costs a
+// quarter of the smallest steps when nobody wants it, and more beside a busy Python thread
 // (docs/decisions/0015).
 constexpr double least_flops_without_gil = 2e5;
 

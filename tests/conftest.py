@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from cases import SEED
 from hypothesis import settings
+from tolerances import measured
 
 from fastrnn import _core
 
@@ -22,6 +23,11 @@ def pytest_report_header() -> list[str]:
         f"fastrnn: seed {SEED}, isa {_core.isa()} ({'forced' if forced else 'chosen'}) of "
         f"{', '.join(_core.isas())}, {_core.get_num_threads()} threads",
     ]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if line := measured():
+        terminalreporter.write_line(f"isa {_core.isa()}: {line}")
 
 
 @pytest.fixture

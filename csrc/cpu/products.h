@@ -8,6 +8,7 @@
 // Shapes     a tile is Rows rows of Panels weight panels; out is (Panels, Rows, columns) or rows of a
 //            larger array, by strides. Sums pass through L1 on their way to the cell: 1.5 KB a tile,
 //            a few cycles beside its hundreds, and the products need compiling once, not per cell.
+// Work split none: the kernels above call it for the rows and panels that a thread owns.
 // Cost       see cpu/tile.h.
 // Limits     the order of every sum is fixed here and nowhere else.
 #pragma once
@@ -53,9 +54,9 @@ FASTRNN_TILE void add_block(const V (&acc)[Panels][Rows][Vectors], TileView<cons
 }
 
 // Terms that one register sums before it is added to the total in L1. A sum of K terms in blocks of n errs
-// like sqrt(K n / 2 + K^2 / (2 n)) roundings instead of K / sqrt(2); adding a block costs about 50 cycles
-// beside its 12 n. A sixth of K keeps the error within 1.6 times that of 16 partial sums, which is what a
-// BLAS has (docs/numerics.md), at six additions a sum.
+// like sqrt(K n / 2 + K^2 / (2 n)) roundings instead of K / sqrt(2), and adding a block holds up the chains of
+// the next. A sixth of K keeps the error within 1.5 times that of 16 partial sums, which is what a BLAS has
+// (docs/numerics.md), at six or seven additions a sum.
 constexpr int64_t least_block = 32, most_block = 128;
 
 // Blocks of one sum of K terms are nearly equal: 33 terms are 24 and 9, not 32 and one that gains nothing.

@@ -3,6 +3,7 @@
 // Computes   acc[q][r][v] += sum_k a[r][k] * w[q][k][v]  for `Rows` rows, `Panels` weight panels of
 //            `Count` vectors each, k in ascending order with one fused multiply-add per term.
 // Shapes     a: one pointer per row, k contiguous. w: packed, the vectors of one k side by side.
+// Work split none: a tile belongs to one thread.
 // Cost       per k: Rows broadcasts and Panels*Count loads for Rows*Panels*Count FMAs. With 6 x 4
 //            zmm that is 256 bytes of weights in 12 cycles: 21 B/cycle, what L2 can stream.
 // Limits     the terms of one output are added in the same order for every tile shape: this is why
