@@ -1,13 +1,13 @@
 // `Stepper` as a type of the C API: a step lasts about a microsecond, as long as pybind11 takes to turn
 // arguments into C++ values. The methods that run at every step look at the arrays in place; whatever is
 // not exactly what the kernels read goes to the Python subclass, which checks, converts, or says what is wrong.
-#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
 #include <atomic>
 #include <memory>
 
 #include "bindings.h"
+#include "step_arguments.h"
 
 namespace fastrnn {
 namespace {
@@ -17,13 +17,9 @@ namespace {
 // (docs/decisions/0015).
 constexpr double least_flops_without_gil = 2e5;
 
-struct StepperState {
+struct StepperState : StepShapes {
   std::unique_ptr<Stepper> stepper;
-  py::object dtype;
-  int dtype_num = 0;
   double step_flops = 0;
-  int64_t I = 0, H = 0, S = 0;
-  DType type = DType::float32;
   int states = 1;
   std::atomic<bool> busy{false};
 };
@@ -48,52 +44,6 @@ class Turn {
  private:
   StepperState& state_;
 };
-
-// An exact ndarray of the stepper's dtype, aligned, that fits; nothing is allocated to find out.
-bool fits(const StepperState& state, PyObject* object, bool block, bool writable, int64_t width, int64_t* T, int* axes,
-          Sequence* sequence) {
-  using api = py::detail::npy_api;
-  if (Py_TYPE(object) != api::get().PyArray_Type_) return false;
-  const auto* array = py::detail::array_proxy(object);
-  const int needed = api::NPY_ARRAY_ALIGNED_ | (writable ? api::NPY_ARRAY_WRITEABLE_ : 0);
-  if ((array->flags & needed) != needed) return false;
-  if (array->descr != state.dtype.ptr()) {  // nearly always the same object; but equal ones exist
-    const auto descr = py::reinterpret_borrow<py::dtype>(array->descr);
-    if (descr.num() != state.dtype_num || descr.byteorder() != '=') return false;
-  }
-  static_assert(sizeof(ssize_t) == sizeof(int64_t));
-  const StepArray seen{array->data, array->nd, reinterpret_cast<const int64_t*>(array->dimensions),
-                       reinterpret_cast<const int64_t*>(array->strides)};
-  *axes = array->nd;
-  return fit_steps(seen, block, state.S, width, state.type, T, sequence);
-}
-
-struct Span {
-  uintptr_t first, last;
-};
-
-// The bytes between the first and the last element.
-Span span_of(const Sequence& sequence, int64_t T, int64_t S, int64_t width, int64_t element) {
-  uintptr_t first = reinterpret_cast<uintptr_t>(sequence.data), last = first + uintptr_t(width * element);
-  const auto stretch = [&](int64_t steps) { steps < 0 ? first += uintptr_t(steps) : last += uintptr_t(steps); };
-  stretch((T - 1) * sequence.step * element);
-  stretch((S - 1) * sequence.row * element);
-  return {first, last};
-}
-
-PyObject* new_output(const StepperState& state, int64_t T, bool block, int x_axes) {
-  Py_intptr_t shape[3];
-  int axes = 0;
-  if (block) shape[axes++] = T;
-  if (x_axes == (block ? 3 : 2)) shape[axes++] = state.S;
-  shape[axes++] = state.H;
-  Py_INCREF(state.dtype.ptr());  // the array takes the reference
-  const auto& api = py::detail::npy_api::get();
-  PyObject* made =
-      api.PyArray_NewFromDescr_(api.PyArray_Type_, state.dtype.ptr(), axes, shape, nullptr, nullptr, 0, nullptr);
-  if (made == nullptr) throw py::error_already_set();
-  return made;
-}
 
 void run(StepperState& state, const char* method, int64_t T, const Sequence& x, const Sequence& y) {
   const Turn turn(state, method);
@@ -127,37 +77,6 @@ PyObject* try_advance(StepperState& state, const char* method, bool block, PyObj
   }
   run(state, method, T, from, to);
   return result.release().ptr();
-}
-
-// (x, out=None), out also by keyword. False with an exception set if the call is not of this form.
-bool parse(const char* method, PyObject* const* args, Py_ssize_t count, PyObject* names, PyObject** x, PyObject** out) {
-  static const char* const known[] = {"x", "out"};
-  PyObject* found[2] = {nullptr, nullptr};
-  const Py_ssize_t named = names == nullptr ? 0 : PyTuple_GET_SIZE(names);
-  if (count > 2) {
-    PyErr_Format(PyExc_TypeError, "Stepper.%s: %zd arguments are given, expected x and out", method, count);
-    return false;
-  }
-  for (Py_ssize_t i = 0; i < count; ++i) found[i] = args[i];
-  for (Py_ssize_t i = 0; i < named; ++i) {
-    PyObject* name = PyTuple_GET_ITEM(names, i);
-    const int which = PyUnicode_CompareWithASCIIString(name, known[1]) == 0   ? 1
-                      : PyUnicode_CompareWithASCIIString(name, known[0]) == 0 ? 0
-                                                                              : -1;
-    if (which < 0 || found[which] != nullptr) {
-      PyErr_Format(PyExc_TypeError, "Stepper.%s: %U is %s, expected x and out", method, name,
-                   which < 0 ? "no argument" : "given twice");
-      return false;
-    }
-    found[which] = args[count + i];
-  }
-  if (found[0] == nullptr) {
-    PyErr_Format(PyExc_TypeError, "Stepper.%s: x is missing, expected x and out", method);
-    return false;
-  }
-  *x = found[0];
-  *out = found[1] == nullptr ? Py_None : found[1];
-  return true;
 }
 
 PyObject* advance(PyObject* self, const char* method, bool block, PyObject* const* args, Py_ssize_t count,

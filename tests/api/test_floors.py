@@ -29,7 +29,17 @@ BELOW = {
     "entry": {"cells", "rnn", "cpu", "cuda"},
     "gil": {"cells", "rnn"},
     "bindings": {"cells", "rnn", "cpu", "cuda", "entry", "gil"},
-    "bindings_stepper": {"cells", "rnn", "cpu", "cuda", "entry", "gil", "bindings"},
+    "step_arguments": {"cells", "rnn", "cpu", "cuda", "entry", "gil", "bindings"},
+    "bindings_stepper": {
+        "cells",
+        "rnn",
+        "cpu",
+        "cuda",
+        "entry",
+        "gil",
+        "bindings",
+        "step_arguments",
+    },
 }
 
 # which parts of the package a part may import when it is itself imported
