@@ -78,12 +78,12 @@ static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, co
   const int64_t columns = layout.panel_columns(), panels = layout.panels(scan.H);
   const int64_t depth = int64_t(layout.x_count()) * L::count;
   const int64_t end = worker.end(list.rows);
-  for (int64_t first = worker.begin(list.rows); first < end; first += output_rows) {
-    const int64_t rows = end - first < output_rows ? end - first : output_rows;
+  for (int64_t first = worker.begin(list.rows); first < end; first += group_rows) {
+    const int64_t rows = end - first < group_rows ? end - first : group_rows;
     const auto start = list.at(first);
     for (int64_t output = 0; output < outputs; ++output) {
       if (!worker.proceed()) return false;
-      alignas(64) S sums[output_rows * panel_vectors * L::count];
+      alignas(64) S sums[group_rows * panel_vectors * L::count];
       output_sums_of_width<Isa, S>(width, rows, d_pre + first * columns + layout.x_first() * L::count, columns, panels,
                                    depth, scan.panel_stride(), scan.weights.x + output * panels * depth * panel_units,
                                    sums);

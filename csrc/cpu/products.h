@@ -5,6 +5,8 @@
 //            output_sums     out = d_pre W              over the slots' columns
 //            operand_sums    out += operand^T d_pre     over the rows of a chunk
 //            each in blocks of block_length: a block in registers, the total in L1
+//            Where tiles of rows share weights past L1, all of them pass over one span of weights, a few
+//            blocks, before the next span is touched: every product reads its weights from L1.
 // Shapes     a tile is Rows rows of Panels weight panels; out is (Panels, Rows, columns) or rows of a
 //            larger array, by strides. Sums pass through L1 on their way to the cell: 1.5 KB a tile,
 //            a few cycles beside its hundreds, and the products need compiling once, not per cell.
@@ -80,32 +82,47 @@ FASTRNN_TILE int64_t rows_between_looks(int64_t flops, int64_t tile_rows) {
 template <class S>
 constexpr int64_t line = 64 / int64_t(sizeof(S));
 
-// for_blocks(n, length, body): body(first, count) over blocks of [0, n); an empty sum is one empty block.
-// The body must be inlined (FASTRNN_INLINED_LAMBDA): as a call, its captures live in memory, and every store
-// of a total would have to read them again.
+// A closure in a hot loop must be inlined: as a call, its captures live in memory, and every store of a total
+// would have to read them again.
 #define FASTRNN_INLINED_LAMBDA __attribute__((always_inline))
 
-template <class Body>
-FASTRNN_TILE void for_blocks(int64_t n, int64_t length, const Body& body) {
+// The terms [first, last) of a longer sum, in blocks.
+struct Span {
+  int64_t first, last, block;
+};
+
+// Calls body(span) over K terms, each with as many whole blocks as let `columns` weights a term stay in half of
+// L1. One tile of rows alone reads its weights once: one span.
+template <class S, class Body>
+FASTRNN_TILE void for_spans(int64_t K, int64_t block, int64_t columns, int64_t tiles, const Body& body) {
+  constexpr int64_t bytes = 24 << 10;
+  const int64_t blocks = bytes / (block * columns * int64_t(sizeof(S)));
+  const int64_t length = tiles == 1 ? K : (blocks > 1 ? blocks : 1) * block;
   int64_t first = 0;
   do {
-    body(first, n - first < length ? n - first : length);
+    const int64_t last = K - first <= length ? K : first + length;
+    body(Span{first, last, block});
     first += length;
-  } while (first < n);
+  } while (first < K);
 }
 
-// The rows' results may lie anywhere: x and out are one pointer per row.
+// Rows of one panel whose totals share L1 with a span of weights.
+constexpr int64_t group_rows = 96;
+
+// The rows' operands and totals may lie anywhere: x and out are one pointer per row.
 template <class Isa, class S, class W, int Panels, int Rows>
-static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int64_t I, const S* weights, const S* bias,
-                                                 S* const (&out)[Rows], int64_t out_panel, const S* soon) {
+static __attribute__((noinline)) void input_sums(const S* const* x, int64_t I, const Span& span, const S* weights,
+                                                 const S* bias, S* const* out, int64_t out_panel, const S* soon) {
   using L = Lanes<Isa, S>;
-  for_blocks(I, block_length(I), [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
+  int64_t first = span.first;
+  do {
+    const int64_t count = span.last - first < span.block ? span.last - first : span.block;
     typename L::V acc[Panels][Rows][W::vectors] = {};
     const S* a[Rows];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) a[r] = x[r] + first;
     multiply_add<Isa, S, W::x_first, W::x_count>(acc, a, count, weights + first * W::x_count * L::count,
-                                                 I * W::x_count * L::count, soon + first * line<S>);
+                                                 I * W::x_count * L::count, soon + (first - span.first) * line<S>);
 #pragma GCC unroll 4
     for (int q = 0; q < Panels; ++q)
 #pragma GCC unroll 8
@@ -116,26 +133,32 @@ static __attribute__((noinline)) void input_sums(const S* const (&x)[Rows], int6
           const S* from = first == 0 ? bias + (q * W::vectors + v) * L::count : total;
           L::store(total, L::load(from) + acc[q][r][v]);
         }
-  });
+    first += span.block;
+  } while (first < span.last);
 }
 
+// `input` is what the first term of the sum is added to; later spans go on from `out`.
 template <class Isa, class S, class W, int Panels, int Rows>
-static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_stride, int64_t H, const S* weights,
-                                                     TileView<const S> input, TileView<S> out, const S* soon) {
+static __attribute__((noinline)) void recurrent_sums(const S* h, int64_t h_stride, int64_t H, const Span& span,
+                                                     const S* weights, TileView<const S> input, TileView<S> out,
+                                                     const S* soon) {
   using L = Lanes<Isa, S>;
-  for_blocks(H, block_length(H), [&](int64_t first, int64_t count) FASTRNN_INLINED_LAMBDA {
+  int64_t first = span.first;
+  do {
+    const int64_t count = span.last - first < span.block ? span.last - first : span.block;
     typename L::V acc[Panels][Rows][W::vectors] = {};
     const S* a[Rows];
 #pragma GCC unroll 8
     for (int r = 0; r < Rows; ++r) a[r] = h + first + r * h_stride;
     multiply_add<Isa, S, W::h_first, W::h_count>(acc, a, count, weights + first * W::h_count * L::count,
-                                                 H * W::h_count * L::count, soon + first * line<S>);
+                                                 H * W::h_count * L::count, soon + (first - span.first) * line<S>);
     if (first == 0) {
       add_block<Isa>(acc, input, out);
     } else {
       add_block<Isa>(acc, {out.data, out.panel, out.row}, out);
     }
-  });
+    first += span.block;
+  } while (first < span.last);
 }
 
 // One block of output_sums for one tile of rows: `pieces` runs of `depth` terms, a_stride apart.
@@ -161,10 +184,7 @@ static __attribute__((noinline)) void output_block(const S* first_row, int64_t r
     }
 }
 
-// Rows that output_sums takes at once: their totals share L1 with one block of weights.
-constexpr int64_t output_rows = 96;
-
-// out[n, :] = sum_k a[n, k] weights[k, :] for `rows` <= output_rows rows of d_pre and one panel of outputs. A row
+// out[n, :] = sum_k a[n, k] weights[k, :] for `rows` <= group_rows rows of d_pre and one panel of outputs. A row
 // lies in `panels` runs of `depth` elements, a_stride apart; narrow runs share a block, wide ones are cut. Every
 // tile of rows passes over a block of weights before the next block is touched: the block is read from L1, and
 // no level has to hold more than one block of both operands.

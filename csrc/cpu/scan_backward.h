@@ -72,10 +72,10 @@ struct BackwardKernel {
     return chunk.d_pre + (scan.rows.offset[step] - chunk.base + b) * layout.panel_columns();
   }
 
-  // Rows [b, b + rows) of one output panel, at most output_rows.
+  // Rows [b, b + rows) of one output panel, at most group_rows.
   void step_rows(Product product, const Chunk& chunk, const Chunk& later, int64_t step, int64_t b, int64_t rows,
                  int64_t output) const {
-    alignas(64) S sums[output_rows * panel_vectors * L::count];
+    alignas(64) S sums[group_rows * panel_vectors * L::count];
     const int width = scan.weights.h_width;
     if (product == Product::none) {
       for (int64_t i = 0; i < rows * width; ++i) L::store(sums + i * L::count, V{});
@@ -137,9 +137,9 @@ struct BackwardKernel {
     if (first >= last) return;
     for (int64_t i = width_begin; i < width_end; ++i) {
       const int64_t output = (step & 1) != 0 ? width_end - 1 - (i - width_begin) : i;
-      for (int64_t b = first; b < last; b += output_rows) {
+      for (int64_t b = first; b < last; b += group_rows) {
         if (long_steps && !worker.proceed()) return;
-        step_rows(product, chunk, later, step, b, last - b < output_rows ? last - b : output_rows, output);
+        step_rows(product, chunk, later, step, b, last - b < group_rows ? last - b : group_rows, output);
       }
     }
   }

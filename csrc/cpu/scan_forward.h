@@ -26,7 +26,7 @@ struct ForwardKernel {
   using W = typename WindowsOf<Isa, Cell, S>::type;
   static constexpr Layout layout = layout_of<Cell>(L::count);
   static constexpr int64_t columns = layout.panel_columns();
-  static constexpr int most_rows = Isa::tile_rows > Isa::single_panels ? Isa::tile_rows : Isa::single_panels;
+  static constexpr int x_rows = rows_of_tile<Isa, W::x_count>, h_rows = rows_of_tile<Isa, W::h_count>;
   static constexpr int kept = Cell::saved > 0 ? Cell::saved : 1;
   // A result this large is not found in L2 when it is read: written past the caches it costs half the traffic.
   static constexpr int64_t stream_bytes = int64_t(4) << 20;
@@ -35,7 +35,8 @@ struct ForwardKernel {
   const Worker& worker;
   const Share share;
   const int64_t state_stride, keep_stride;
-  const int64_t block;                 // rows of a panel between two looks at the interrupt
+  const int64_t x_block, h_block;      // terms of a sum between two additions to its total
+  const int64_t group;                 // rows of a panel that share totals in L1, and a look at the interrupt
   const bool long_steps;               // a step is more than a block: look inside it too
   const bool keep_streams, y_streams;  // more than the caches hold until it is read: see stream_bytes
 
@@ -45,17 +46,24 @@ struct ForwardKernel {
         share(scan.share(worker)),
         state_stride(scan.state_stride()),
         keep_stride(scan.keep_stride()),
-        block(rows_between_looks(2 * columns * (scan.I + scan.H), Isa::tile_rows)),
-        long_steps((share.row_end - share.row_begin) * (share.panel_end - share.panel_begin) > block),
+        x_block(block_length(scan.I)),
+        h_block(block_length(scan.H)),
+        group(least(group_rows, between_looks(scan))),
+        long_steps((share.row_end - share.row_begin) * (share.panel_end - share.panel_begin) > between_looks(scan)),
         keep_streams(scan.training && rows() * scan.keep_stride() * int64_t(sizeof(S)) >= stream_bytes),
         y_streams(rows() * scan.H * int64_t(sizeof(S)) >= stream_bytes) {}
 
+  static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+  static int64_t between_looks(const ForwardScan<S>& scan) {
+    return rows_between_looks(2 * columns * (scan.I + scan.H), Isa::tile_rows);
+  }
   int64_t rows() const { return scan.rows.offset[scan.last] - scan.rows.offset[scan.first]; }
 
   const S* x_row(int64_t step, int64_t b) const {
     return scan.x + scan.rows.time(step, b) * scan.x_step + scan.rows.row[b] * scan.x_row;
   }
   const S* x_weights(int64_t panel) const { return scan.weights.x + panel * scan.I * layout.x_count() * L::count; }
+  const S* h_weights(int64_t panel) const { return scan.weights.h + panel * scan.H * layout.h_count() * L::count; }
   // Where the input product of a step waits for its recurrent part: in training, where the gates
   // will be kept.
   S* ahead(int64_t step, int64_t first_step) const {
@@ -63,35 +71,81 @@ struct ForwardKernel {
     return scan.chunk + (step - first_step) * scan.rows.B * keep_stride;
   }
 
-  // The part of the next panel's weights that the tile of rows at b fetches into L2: a line per k,
-  // so the first tiles of a panel bring the next one whole.
-  const S* soon(const S* weights, int64_t depth, int count, int64_t step, int64_t b) const {
-    const int64_t panel = depth * count * L::count, part = (b - share.row_begin) / Isa::tile_rows * depth * line<S>;
-    return (scan.downward(step) ? weights - panel : weights + panel) + (part < panel ? part : 0);
+  // What the tile of rows at n fetches into L2 during a span: its share of the span that follows, in this panel or
+  // the next to be visited, a line per term, so the first tiles bring the span whole.
+  const S* soon(const S* panel_weights, int64_t K, int count, const Span& span, int64_t tile, bool downward) const {
+    const int64_t terms = span.last - span.first, part = tile * terms * line<S>;
+    const S* next = panel_weights + (span.last < K ? span.last : downward ? -K : K) * count * L::count;
+    return next + (part < terms * count * L::count ? part : 0);
   }
 
-  // One step of one tile. `pre` null: the input product joins here.
-  template <int Panels, int Rows, bool Training>
-  inline __attribute__((always_inline)) void step_tile(int64_t step, int64_t b, int64_t panel, const S* pre) const {
-    alignas(64) S sums[most_rows * columns];
-    const TileView<S> tile{sums, Rows * columns, columns};
-    TileView<const S> input{sums, Rows * columns, columns};
+  // bias + x W_ih of a tile, and of a group of rows, in one panel; `downward` is the way the panels are visited.
+  template <int Panels, int Rows>
+  FASTRNN_INLINE void input_tile(const S* const* x, const Span& span, int64_t panel, S* const* out, int64_t out_panel,
+                                 int64_t tile, bool downward) const {
+    input_sums<Isa, S, W, Panels, Rows>(x, scan.I, span, x_weights(panel), scan.weights.bias + panel * columns, out,
+                                        out_panel, soon(x_weights(panel), scan.I, W::x_count, span, tile, downward));
+  }
+  void input_group(const S* const* x, int64_t rows, int64_t panel, S* const* out, bool downward) const {
+    for_spans<S>(scan.I, x_block, W::x_count * L::count, ceil_div(rows, x_rows),
+                 [&](const Span& span) FASTRNN_INLINED_LAMBDA {
+                   int64_t tile = 0;
+                   for_row_tiles<Isa, x_rows>(0, rows, [&]<int Rows>(int64_t n) {
+                     input_tile<1, Rows>(x + n, span, panel, out + n, 0, tile++, downward);
+                   });
+                 });
+  }
+
+  // One step of one row in several panels. `pre` null: the input product joins here.
+  template <int Panels, bool Training>
+  FASTRNN_INLINE void step_row(int64_t step, int64_t b, int64_t panel, const S* pre) const {
+    alignas(64) S sums[Panels * columns];
+    const bool downward = scan.downward(step);
+    const TileView<S> out{sums, columns, columns};
+    TileView<const S> input{sums, columns, columns};
     if (pre != nullptr) {
-      input = {pre + b * keep_stride + panel * columns, columns, keep_stride};
+      input.data = pre + b * keep_stride + panel * columns;
     } else {
-      const S* x[Rows];
-      S* out[Rows];
-      for (int r = 0; r < Rows; ++r) {
+      const S* x = x_row(step, b);
+      S* total = sums;
+      input_tile<Panels, 1>(&x, {0, scan.I, x_block}, panel, &total, columns, 0, downward);
+    }
+    const Span span{0, scan.H, h_block};
+    recurrent_sums<Isa, S, W, Panels, 1>(scan.prev(0, step) + b * state_stride, state_stride, scan.H, span,
+                                         h_weights(panel), input, out,
+                                         soon(h_weights(panel), scan.H, W::h_count, span, 0, downward));
+    for (int q = 0; q < Panels; ++q) apply_cell<Training>(step, b, 1, panel + q, sums + q * columns);
+  }
+
+  // One step of a group of rows in one panel.
+  template <bool Training>
+  void step_group(int64_t step, int64_t b, int64_t rows, int64_t panel, const S* pre) const {
+    alignas(64) S sums[group_rows * columns];
+    const bool downward = scan.downward(step);
+    TileView<const S> input{sums, 0, columns};
+    if (pre != nullptr) {
+      input = {pre + b * keep_stride + panel * columns, 0, keep_stride};
+    } else {
+      const S* x[group_rows];
+      S* out[group_rows];
+      for (int64_t r = 0; r < rows; ++r) {
         x[r] = x_row(step, b + r);
         out[r] = sums + r * columns;
       }
-      input_sums<Isa, S, W, Panels, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out,
-                                          Rows * columns, soon(x_weights(panel), scan.I, layout.x_count(), step, b));
+      input_group(x, rows, panel, out, downward);
     }
-    const S* weights = scan.weights.h + panel * scan.H * layout.h_count() * L::count;
-    recurrent_sums<Isa, S, W, Panels, Rows>(scan.prev(0, step) + b * state_stride, state_stride, scan.H, weights, input,
-                                            tile, soon(weights, scan.H, layout.h_count(), step, b));
-    for (int q = 0; q < Panels; ++q) apply_cell<Training>(step, b, Rows, panel + q, sums + q * Rows * columns);
+    const S* h = scan.prev(0, step) + b * state_stride;
+    for_spans<S>(
+        scan.H, h_block, W::h_count * L::count, ceil_div(rows, h_rows), [&](const Span& span) FASTRNN_INLINED_LAMBDA {
+          int64_t tile = 0;
+          for_row_tiles<Isa, h_rows>(0, rows, [&]<int Rows>(int64_t n) {
+            recurrent_sums<Isa, S, W, 1, Rows>(h + n * state_stride, state_stride, scan.H, span, h_weights(panel),
+                                               {input.data + n * input.row, 0, input.row},
+                                               {sums + n * columns, 0, columns},
+                                               soon(h_weights(panel), scan.H, W::h_count, span, tile++, downward));
+          });
+        });
+    apply_cell<Training>(step, b, rows, panel, sums);
   }
 
   // The cell on the sums of `rows` rows of one panel: states, output, and what training keeps.
@@ -136,40 +190,30 @@ struct ForwardKernel {
     }
   }
 
-  // Panels of this thread for one tile of rows. One row alone takes several panels at a time:
-  // its four chains would leave the FMA units waiting.
-  template <int Rows, class Tile>
-  inline __attribute__((always_inline)) void for_panels(bool downward, const Tile& tile) const {
-    int64_t done = 0;
-    const int64_t count = share.panel_end - share.panel_begin;
-    const auto position = [&](int64_t i, int64_t width) {
-      return downward ? share.panel_end - i - width : share.panel_begin + i;
-    };
-    if constexpr (Rows == 1) {
-      constexpr int wide = Isa::single_panels;
-      for (; done + wide <= count; done += wide) tile.template operator()<wide>(position(done, wide));
-    }
-    for (; done < count; ++done) tile.template operator()<1>(position(done, 1));
-  }
-
-  // Rows inside panels, so that a panel's weights are read from L2 once per step; a single row has
-  // nothing to share and takes its panels widely.
-  template <class Tile>
-  inline __attribute__((always_inline)) void for_tiles(int64_t first, int64_t last, bool downward,
-                                                       const Tile& tile) const {
-    if (last - first == 1) {
-      for_panels<1>(downward, [&]<int Panels>(int64_t panel) {
-        if (long_steps && !worker.proceed()) return;
-        tile.template operator()<Panels, 1>(first, panel);
-      });
-      return;
-    }
-    for_panels<2>(downward, [&]<int Panels>(int64_t panel) {
+  // One step of this thread's rectangle: rows inside panels, so that a panel's weights are read from L2 once. One
+  // row alone has nothing to share and takes several panels at a time: its four chains would leave the FMA units
+  // waiting.
+  template <bool Training>
+  void run_step(int64_t step, int64_t end, const S* pre) const {
+    const int64_t rows = end - share.row_begin, count = share.panel_end - share.panel_begin;
+    if (rows <= 0) return;
+    const bool downward = scan.downward(step);
+    const int64_t width = rows == 1 ? Isa::single_panels : 1;
+    for (int64_t done = 0; done < count;) {
       if (long_steps && !worker.proceed()) return;
-      worker.in_blocks(first, last, block, [&](int64_t from, int64_t to) FASTRNN_INLINED_LAMBDA {
-        for_row_tiles<Isa>(from, to, [&]<int Rows>(int64_t b) { tile.template operator()<Panels, Rows>(b, panel); });
-      });
-    });
+      const int64_t wide = count - done < width ? 1 : width;
+      const int64_t panel = downward ? share.panel_end - done - wide : share.panel_begin + done;
+      done += wide;
+      if (rows > 1) {
+        worker.in_blocks(share.row_begin, end, group, [&](int64_t first, int64_t last) FASTRNN_INLINED_LAMBDA {
+          step_group<Training>(step, first, last - first, panel, pre);
+        });
+      } else if (wide > 1) {
+        step_row<Isa::single_panels, Training>(step, share.row_begin, panel, pre);
+      } else {
+        step_row<1, Training>(step, share.row_begin, panel, pre);
+      }
+    }
   }
 
   template <bool Training>
@@ -185,10 +229,7 @@ struct ForwardKernel {
       }
       for (int64_t step = first; step < last; ++step) {
         const int64_t end = rows.active[step] < share.row_end ? rows.active[step] : share.row_end;
-        const S* pre = runs_ahead ? ahead(step, first) : nullptr;
-        for_tiles(share.row_begin, end, scan.downward(step), [&]<int Panels, int Rows>(int64_t b, int64_t panel) {
-          step_tile<Panels, Rows, Training>(step, b, panel, pre);
-        });
+        run_step<Training>(step, end, runs_ahead ? ahead(step, first) : nullptr);
         if (!(meets ? worker.wait() : worker.proceed())) return;
       }
       first = last;
@@ -222,19 +263,15 @@ struct ForwardKernel {
     for (int64_t panel = share.panel_begin; panel < share.panel_end; ++panel) {
       if (!worker.proceed()) return false;
       RowCursor cursor = begin;
-      worker.in_blocks(0, rows, block, [&](int64_t from, int64_t to) FASTRNN_INLINED_LAMBDA {
-        for_row_tiles<Isa>(from, to, [&]<int Rows>(int64_t) {
-          const S* x[Rows];
-          S* out[Rows];
-#pragma GCC unroll 8
-          for (int r = 0; r < Rows; ++r) {
-            x[r] = x_row(cursor.step, cursor.b);
-            out[r] = ahead(cursor.step, first) + cursor.b * keep_stride + panel * columns;
-            cursor.advance();
-          }
-          input_sums<Isa, S, W, 1, Rows>(x, scan.I, x_weights(panel), scan.weights.bias + panel * columns, out, 0,
-                                         x_weights(panel + 1));
-        });
+      worker.in_blocks(0, rows, group, [&](int64_t from, int64_t to) FASTRNN_INLINED_LAMBDA {
+        const S* x[group_rows];
+        S* out[group_rows];
+        for (int64_t r = 0; r < to - from; ++r) {
+          x[r] = x_row(cursor.step, cursor.b);
+          out[r] = ahead(cursor.step, first) + cursor.b * keep_stride + panel * columns;
+          cursor.advance();
+        }
+        input_group(x, to - from, panel, out, false);
       });
     }
     return true;

@@ -83,9 +83,12 @@ FASTRNN_TILE void multiply_add(typename Isa::template Vec<S>::type (&acc)[Panels
   }
 }
 
-// Rows [first, last) in tiles of nearly equal height, none above Isa::tile_rows, so that no tile
-// is left with one row to pay a whole pass over the weights for: body(std::integral_constant
-// height, first row of the tile).
+// Rows of a tile that is `Count` vectors wide: as many as the accumulators allow.
+template <class Isa, int Count>
+constexpr int rows_of_tile = Isa::tile_rows * 4 / Count;
+
+// Rows [first, last) in tiles of nearly equal height, none above Most, so that no tile is left with
+// one row to pay a whole pass over the weights for: body<height>(first row of the tile).
 template <int Rows, class Body>
 FASTRNN_TILE void one_tile(int64_t height, int64_t row, const Body& body) {
   if constexpr (Rows > 0) {
@@ -97,16 +100,16 @@ FASTRNN_TILE void one_tile(int64_t height, int64_t row, const Body& body) {
   }
 }
 
-template <class Isa, class Body>
+template <class Isa, int Most = Isa::tile_rows, class Body>
 FASTRNN_TILE void for_row_tiles(int64_t first, int64_t last, const Body& body) {
   const int64_t rows = last - first;
   if (rows <= 0) return;
-  const int64_t tiles = (rows + Isa::tile_rows - 1) / Isa::tile_rows;
+  const int64_t tiles = (rows + Most - 1) / Most;
   const int64_t low = rows / tiles, extra = rows % tiles;
   int64_t row = first;
   for (int64_t i = 0; i < tiles; ++i) {
     const int64_t height = low + (i < extra ? 1 : 0);
-    one_tile<Isa::tile_rows>(height, row, body);
+    one_tile<Most>(height, row, body);
     row += height;
   }
 }
