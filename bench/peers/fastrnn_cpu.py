@@ -12,7 +12,7 @@ from bench.problems import Problem
 
 
 class FastrnnCpu(Peer):
-    """``layer(x, state)`` for inference; ``layer.forward`` and ``layer.backward`` for training.
+    """``layer(x, state)``, frozen, for inference; ``forward`` and ``backward`` for training.
 
     A stream goes through ``fastrnn.Stepper``, or, in a version without it, through the layer with
     one step a call; ``plan`` says which.
@@ -58,6 +58,8 @@ class FastrnnCpu(Peer):
             problem.I, problem.H, num_layers=problem.L, bidirectional=problem.D == 2
         )
         self.layer.load_state_dict(weights)
+        if problem.mode == "inference" and hasattr(self.layer, "freeze"):
+            self.layer.freeze()  # as the peers that compile a model for inference do
         self.mode = problem.mode
         self.x, self.d_y = x, d_y
         self.state = h_0 if c_0 is None else (h_0, c_0)

@@ -38,6 +38,7 @@ def load_parameters(
 ) -> LoadResult:
     """Copy arrays into the live ones by name, after every name and shape has been checked."""
     call = f"{owner}.load_state_dict"
+    parameters.writable(call, live)
     state_dict = parameters.mapping(call, "state_dict", state_dict)
     strict = numbers.flag(call, "strict", strict)
     advice = "create the module with the arguments of the saved one, or pass strict=False"
@@ -60,18 +61,20 @@ class Parameterized:
     A parameter is an ordinary writable array and an attribute. It may be changed in place, and
     assigning to the attribute copies into it, so that optimizers and other holders of the array
     see the change. The engine compares the weights at every call and packs them again when they
-    differ.
+    differ; after `freeze` it takes them as they are.
     """
 
     _problem: Problem
     _shapes: dict[str, Shape]
     _packed: _core.Packed | None
+    _frozen: bool
 
     def _create(self, problem: Problem, shapes: dict[str, Shape], rng: Any) -> None:
         call = type(self).__name__
         generator = numbers.rng(call, rng)
         self._problem = problem
         self._packed = None
+        self._frozen = False
         self._shapes = shapes
         for name, shape in shapes.items():
             self.__dict__[name] = np.empty(shape, problem.dtype)
@@ -89,9 +92,9 @@ class Parameterized:
             Source of the numbers; None is the module's own generator. They are drawn in float64
             and rounded, so that a float32 module starts as the rounded float64 one.
         """
-        generator = self._rng
-        if rng is not None:
-            generator = numbers.rng(f"{type(self).__name__}.reset_parameters", rng)
+        call = f"{type(self).__name__}.reset_parameters"
+        generator = self._rng if rng is None else numbers.rng(call, rng)
+        parameters.writable(call, self.parameters())
         bound = 1.0 / np.sqrt(self._problem.hidden_size)
         for name, array in self.parameters().items():
             array[...] = generator.uniform(-bound, bound, self._shapes[name])
@@ -125,21 +128,60 @@ class Parameterized:
             A name (if strict) or a shape does not fit. Nothing has been changed then.
         TypeError
             A value is no array of floating-point numbers.
+        RuntimeError
+            The parameters are frozen.
         """
         layout = f" ({parameters.LAYOUT})"
         return load_parameters(type(self).__name__, self.parameters(), state_dict, strict, layout)
+
+    def freeze(self) -> None:
+        """Make the parameters read-only, so that calls need not look whether they have changed.
+
+        A call reads all weights to compare them with those it knows: for few rows and steps that
+        takes as long as the call itself. The parameters become read-only copies: who held the
+        arrays before, such as an optimizer, holds them no longer. `unfreeze` makes them writable.
+        Gradients are computed as before. Setting an array's ``writeable`` flag by hand
+        makes the next call look again; setting it, writing, and clearing it goes unnoticed.
+
+        Examples
+        --------
+        >>> import fastrnn
+        >>> lstm = fastrnn.LSTM(3, 4, rng=0)
+        >>> lstm.freeze()
+        >>> lstm.weight_ih_l0[0, 0] = 1
+        Traceback (most recent call last):
+        ValueError: assignment destination is read-only
+        >>> lstm.unfreeze()
+        >>> lstm.weight_ih_l0[0, 0] = 1
+        """
+        for name, array in self.parameters().items():
+            copy = array.copy()
+            copy.flags.writeable = False
+            self.__dict__[name] = copy
+        self._pack(f"{type(self).__name__}.freeze")
+        self._frozen = True
+
+    def unfreeze(self) -> None:
+        """Make the parameters writable again; every call looks at them as before `freeze`."""
+        self._frozen = False
+        for array in self.parameters().values():
+            array.flags.writeable = True
 
     def _pack(self, call: str) -> _core.Packed:
         """The parameters in the kernels' form; the same object while they do not change."""
         p = self._problem
         own = self.__dict__
+        packed: _core.Packed | None = own["_packed"]
+        writable = any(own[name].flags.writeable for name in self._shapes)
+        if own["_frozen"] and packed is not None and not writable:
+            return packed
         arrays = [
             parameters.live(call, name, own[name], shape, p.dtype)
             for name, shape in self._shapes.items()
         ]
         # One read and one assignment, each atomic: threads may race here and each still gets a
         # snapshot of the parameters it saw.
-        packed = p.pack(arrays, self._packed)
+        packed = p.pack(arrays, packed)
         own["_packed"] = packed
         return packed
 
@@ -149,6 +191,8 @@ class Parameterized:
             call = type(self).__name__
             value = parameters.parameter(call, name, value, shapes[name], self._problem.dtype)
             live = self.__dict__[name]
+            if self._frozen:
+                parameters.writable(call, {name: live})
             if live.shape == value.shape and live.flags.writeable:
                 live[...] = value  # an optimizer holds the array
                 return
@@ -177,8 +221,8 @@ class Parameterized:
         object.__delattr__(self, name)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything but the packed weights, which belong to this machine."""
-        return self.__dict__ | {"_packed": None}
+        """Everything but the packed weights, which belong to this machine; a copy is writable."""
+        return self.__dict__ | {"_packed": None, "_frozen": False}
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -44,6 +44,16 @@ def parameter(call: str, name: str, value: Any, expected: Shape, dtype: np.dtype
     return found if found.flags.writeable else found.copy()
 
 
+def writable(call: str, live: Mapping[str, Array]) -> None:
+    """Raise RuntimeError if a module's arrays have been frozen."""
+    for name, value in live.items():
+        if not value.flags.writeable:
+            raise RuntimeError(
+                f"{call}: {name} is read-only, expected a parameter that can be changed; "
+                f"call unfreeze() first"
+            )
+
+
 def live(call: str, name: str, value: Array, expected: Shape, dtype: np.dtype[Any]) -> Array:
     """Return a stored parameter for the engine; it may have been reshaped in place since."""
     if value.shape != expected or value.dtype != dtype or not value.flags.c_contiguous:
