@@ -95,8 +95,10 @@ def reference_results(problem: Problem, inputs: Inputs, dtype: npt.DTypeLike) ->
     return results
 
 
-def largest_errors(results: Arrays, expected: Arrays) -> dict[str, float]:
-    """Largest error of each result, measured as :data:`TOLERANCE` says.
+def largest_errors(
+    results: Arrays, expected: Arrays, dtype: npt.DTypeLike = "float32"
+) -> dict[str, float]:
+    """Largest error of each result, measured as :data:`TOLERANCE` says; `dtype` is the problem's.
 
     Raises
     ------
@@ -108,9 +110,9 @@ def largest_errors(results: Arrays, expected: Arrays) -> dict[str, float]:
         if name not in results:
             raise WrongResultError(f"{name} is missing")
         result = results[name]
-        if result.shape != right.shape or result.dtype != np.float32:
+        if result.shape != right.shape or result.dtype != dtype:
             raise WrongResultError(
-                f"{name} is {result.dtype} {result.shape}, expected float32 {right.shape}"
+                f"{name} is {result.dtype} {result.shape}, expected {dtype} {right.shape}"
             )
         if not np.isfinite(result).all():
             raise WrongResultError(f"{name} is not finite")

@@ -1,12 +1,13 @@
 """The named problems: which shapes are timed, why each is there, and the data they are timed on.
 
-A problem is a cell, a mode and a shape: (B, T, I, H), L layers, D directions, all float32.
+A problem is a cell, a mode and a shape: (B, T, I, H), L layers, D directions, in float32.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,7 @@ class Problem:
     H: int
     L: int = 1
     D: int = 1
+    dtype: str = "float32"  # of everything; or float64, which a probe times
     subnormal: bool = False  # x, states and d_y below the smallest normal number, no biases
     ragged: bool = False  # lengths uniform in 1..T; without it every row has T steps
 
@@ -91,14 +93,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Inputs:
-    """Arrays of one problem, float32 and C-contiguous, the same for every peer."""
+    """Arrays of one problem, in its dtype and C-contiguous, the same for every peer."""
 
-    weights: dict[str, NDArray[np.float32]]
+    weights: dict[str, NDArray[Any]]
     """Per layer and direction weight_ih (G*H, I or D*H), weight_hh (G*H, H), biases (G*H,)."""
-    x: NDArray[np.float32]  # (T, B, I)
-    h_0: NDArray[np.float32]  # (L*D, B, H)
-    c_0: NDArray[np.float32] | None  # (L*D, B, H), LSTM only
-    d_y: NDArray[np.float32]  # (T, B, D*H)
+    x: NDArray[Any]  # (T, B, I)
+    h_0: NDArray[Any]  # (L*D, B, H)
+    c_0: NDArray[Any] | None  # (L*D, B, H), LSTM only
+    d_y: NDArray[Any]  # (T, B, D*H)
     lengths: NDArray[np.int64] | None = None  # (B,) for a ragged problem
 
 
@@ -119,6 +121,7 @@ def make_inputs(problem: Problem, seed: int = 0) -> Inputs:
         Weights and biases uniform in ``[-1/sqrt(H), 1/sqrt(H)]`` (PyTorch's initialisation), x and
         d_y standard normal, states uniform in [-1, 1]: no zeros that a peer could get for free.
         A subnormal problem has zero biases and everything else but the weights scaled by 1e-40.
+        A float64 problem has the numbers of the float32 one.
 
     Examples
     --------
@@ -130,12 +133,13 @@ def make_inputs(problem: Problem, seed: int = 0) -> Inputs:
     bound = 1 / np.sqrt(problem.H)
     rows = problem.gates * problem.H
     scale = np.float32(1e-40 if problem.subnormal else 1.0)
+    dtype = np.dtype(problem.dtype)
 
-    def uniform(*shape: int, bound: float) -> NDArray[np.float32]:
-        return rng.uniform(-bound, bound, shape).astype(np.float32)
+    def uniform(*shape: int, bound: float) -> NDArray[Any]:
+        return rng.uniform(-bound, bound, shape).astype(np.float32).astype(dtype)
 
-    def normal(*shape: int) -> NDArray[np.float32]:
-        return rng.standard_normal(shape, dtype=np.float32) * scale
+    def normal(*shape: int) -> NDArray[Any]:
+        return (rng.standard_normal(shape, dtype=np.float32) * scale).astype(dtype)
 
     weights = {}
     for name in problem.weight_names:

@@ -108,7 +108,7 @@ def check(
             worker.call("prepare", compared, timeout=limit)
             results = worker.call("compute", rows, timeout=limit)
             measurement.prepare_s = round(time.monotonic() - start, 3)
-            for name, error in largest_errors(results, expected[compared]).items():
+            for name, error in largest_errors(results, expected[compared], problem.dtype).items():
                 measurement.errors[name] = max(error, measurement.errors.get(name, 0.0))
         measurement.reason = complaint(measurement.errors)
         if measurement.reason:

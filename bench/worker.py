@@ -61,6 +61,8 @@ class PeerHost:
             return "does one layer in one direction"
         if problem.ragged and not kind.ragged:
             return "does rows of one length"
+        if problem.dtype not in kind.dtypes:
+            return f"does no {problem.dtype}"
         return kind.declines(problem)
 
     def prepare(self, problem: Problem) -> None:

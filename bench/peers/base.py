@@ -31,6 +31,8 @@ class Peer(ABC):
     """Whether it can do several layers or directions; it is left out of them otherwise."""
     ragged: ClassVar[bool] = False
     """Whether it can do rows of different lengths, see `set_lengths`."""
+    dtypes: ClassVar[tuple[str, ...]] = ("float32",)
+    """The dtypes it can do; it is left out of the others."""
     x: Any
     """What a stream steps over, one step an element; `prepare` sets it."""
     effort: ClassVar[float] = 1.0

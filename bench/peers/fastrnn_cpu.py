@@ -22,6 +22,7 @@ class FastrnnCpu(Peer):
     modes = ("inference", "training", "stream")
     stacks = True
     ragged = True
+    dtypes = ("float32", "float64")
 
     @classmethod
     def available(cls) -> str | None:
@@ -55,8 +56,9 @@ class FastrnnCpu(Peer):
         fastrnn.set_num_threads(threads)
         layer_type = {"lstm": fastrnn.LSTM, "gru": fastrnn.GRU, "rnn": fastrnn.RNN}[problem.cell]
         self.layer = layer_type(
-            problem.I, problem.H, num_layers=problem.L, bidirectional=problem.D == 2
-        )
+            problem.I, problem.H, num_layers=problem.L, bidirectional=problem.D == 2,
+            dtype=problem.dtype,
+        )  # fmt: skip
         self.layer.load_state_dict(weights)
         if problem.mode == "inference" and hasattr(self.layer, "freeze"):
             self.layer.freeze()  # as the peers that compile a model for inference do

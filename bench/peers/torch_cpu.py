@@ -23,6 +23,7 @@ class TorchCpu(Peer):
     modes = ("inference", "training", "stream")
     stacks = True
     ragged = True
+    dtypes = ("float32", "float64")
 
     @classmethod
     def available(cls) -> str | None:
@@ -52,8 +53,9 @@ class TorchCpu(Peer):
         torch.set_grad_enabled(problem.mode != "stream")  # a context costs a tenth of a step
         layer_type: Any = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
         self.layer = layer_type[problem.cell](
-            problem.I, problem.H, num_layers=problem.L, bidirectional=problem.D == 2
-        )
+            problem.I, problem.H, num_layers=problem.L, bidirectional=problem.D == 2,
+            dtype=getattr(torch, problem.dtype),
+        )  # fmt: skip
         self.layer.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
         self.problem = problem
         self.training = problem.mode == "training"

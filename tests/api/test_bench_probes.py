@@ -55,6 +55,12 @@ def test_lengths_are_for_those_that_take_them(tmp_path):
     assert all(0.3 < row["valid"] < 0.8 for row in rows)
 
 
+def test_float64_is_for_those_that_take_it(tmp_path):
+    rows = probe(tmp_path / "r.json", "precision", "--cells", "gru", "--shapes", "8x16x16x32")
+    assert {row["peer"] for row in rows} == {"fastrnn"}  # the NumPy loop is float32
+    assert all(row[dtype]["median_ms"] > 0 for row in rows for dtype in ("float32", "float64"))
+
+
 def test_blocks_need_a_stepper(tmp_path):
     rows = probe(tmp_path / "r.json", "blocks", "--cells", "rnn", "--shapes", "1x20x16x16")
     blocks = {"fastrnn process"} if hasattr(fastrnn, "Stepper") else set()
