@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> int:
 def _run(options: argparse.Namespace, arguments: list[str]) -> int:
     _need_reference()
     from bench.progress import Progress
-    from bench.run import Runner, Settings
+    from bench.run import Runner
+    from bench.settings import Settings
 
     unfinished = None
     if options.resume:
@@ -64,7 +65,7 @@ def _run(options: argparse.Namespace, arguments: list[str]) -> int:
 
 
 def _settings(options: argparse.Namespace) -> Any:
-    from bench.run import FULL, QUICK, Settings
+    from bench.settings import FULL, QUICK, Settings
 
     if options.shapes:
         shapes = [parse_shape(text) for text in options.shapes]

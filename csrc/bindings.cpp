@@ -134,7 +134,7 @@ py::tuple backward_stack(const PyTape& tape, const std::optional<py::array>& d_y
 
 py::dict plan_call(const PyPacked& packed, int64_t T, int64_t B, bool training, int64_t recompute) {
   py::dict out;
-  for (const auto& [name, value] : cpu_backend().plan(packed.stack(), T, B, training, recompute))
+  for (const auto& [name, value] : cpu_backend().plan(*packed.packed, T, B, training, recompute))
     out[py::str(name)] = value;
   return out;
 }
@@ -228,6 +228,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
       "cell"_a, "float64"_a, "H"_a);
   module.def("isa", [] { return cpu::running_isa().name; });
   module.def("isas", &cpu::supported_isas);
+  module.def("_use_isa", &cpu::use_isa, "name"_a);
   module.def("get_num_threads", &cpu::thread_limit);
   module.def("set_num_threads", &cpu::set_thread_limit, "n"_a);
   module.attr("MAX_THREADS") = cpu::most_threads;

@@ -26,8 +26,8 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if line := measured():
-        terminalreporter.write_line(f"isa {_core.isa()}: {line}")
+    for line in measured():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture

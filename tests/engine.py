@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from cases import Problem, Result, named
 
 from fastrnn import _core
+
+# of tests that run several instruction sets: all that this machine has, or the one that is forced
+ISAS = [_core.isa()] if os.environ.get("FASTRNN_ISA") else _core.isas()
+
+
+@contextmanager
+def running(isa: str) -> Iterator[None]:
+    """Packs meanwhile take the kernels of this instruction set, and so does what runs on them."""
+    before = _core._use_isa(isa)
+    try:
+        yield
+    finally:
+        _core._use_isa(before)
 
 
 def pack(problem: Problem, previous: Any = None) -> Any:
@@ -40,6 +56,15 @@ def run_engine(problem: Problem, packed: Any = None, recompute: int = 0) -> Resu
     y, h_n, c_n, tape = forward(problem, packed=packed, recompute=recompute)
     gradients = _core.backward(tape, problem.d_y, problem.d_h_n, problem.d_c_n)
     return named(problem.case, (y, h_n, c_n), gradients)
+
+
+def run_every_isa(problem: Problem, recompute: int = 0) -> dict[str, Result]:
+    """`run_engine` on each of ISAS, by their names."""
+    results = {}
+    for isa in ISAS:
+        with running(isa):
+            results[isa] = run_engine(problem, recompute=recompute)
+    return results
 
 
 def assert_same_bits(name: str, got: np.ndarray, expected: np.ndarray, context: object) -> None:

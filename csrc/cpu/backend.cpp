@@ -19,7 +19,7 @@ std::shared_ptr<const PackedStack> pack_as(const Stack& stack, const std::vector
     const Stack& was = old->stack;
     const bool same_stack = was.cell == stack.cell && was.I == stack.I && was.H == stack.H && was.L == stack.L &&
                             was.D == stack.D && was.bias == stack.bias;
-    if (same_stack && old->fingerprint == print) return previous;
+    if (&old->kernels == &kernels && same_stack && old->fingerprint == print) return previous;
   }
   return std::make_shared<const Weights<S>>(stack, kernels, params, print, interrupt);
 }
@@ -50,9 +50,10 @@ std::string recompute_fact(const Stack& stack, const Layout& layout, const Segme
 }
 
 template <class S>
-Facts plan_as(const Stack& stack, int64_t T, int64_t B, bool training, int64_t recompute) {
-  const CellKernels<S>& kernels = kernels_of<S>(stack.cell);
-  Facts facts{{"backend", "cpu"}, {"isa", running_isa().name}, {"cell", stack.cell}, {"dtype", name_of(stack.dtype)}};
+Facts plan_as(const PackedStack& packed, int64_t T, int64_t B, bool training, int64_t recompute) {
+  const Stack& stack = packed.stack;
+  const CellKernels<S>& kernels = static_cast<const Weights<S>&>(packed).kernels;
+  Facts facts{{"backend", "cpu"}, {"isa", kernels.isa}, {"cell", stack.cell}, {"dtype", name_of(stack.dtype)}};
   const Layout& layout = kernels.layout;
   facts.emplace_back("tile", std::to_string(kernels.tile_rows) + " rows x " + std::to_string(layout.vectors()) +
                                  " vectors of " + std::to_string(layout.lanes) + " lanes");
@@ -106,9 +107,9 @@ class CpuBackend : public Backend {
       return std::make_unique<CpuStepper<float>>(std::static_pointer_cast<const Weights<float>>(packed), streams);
     return std::make_unique<CpuStepper<double>>(std::static_pointer_cast<const Weights<double>>(packed), streams);
   }
-  Facts plan(const Stack& stack, int64_t T, int64_t B, bool training, int64_t recompute) override {
-    return stack.dtype == DType::float32 ? plan_as<float>(stack, T, B, training, recompute)
-                                         : plan_as<double>(stack, T, B, training, recompute);
+  Facts plan(const PackedStack& packed, int64_t T, int64_t B, bool training, int64_t recompute) override {
+    return packed.stack.dtype == DType::float32 ? plan_as<float>(packed, T, B, training, recompute)
+                                                : plan_as<double>(packed, T, B, training, recompute);
   }
 };
 

@@ -1,5 +1,7 @@
 #include "dispatch.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <stdexcept>
 
@@ -32,28 +34,39 @@ const IsaTable tables[] = {
     {"baseline", always, &baseline_float32, &baseline_float64},
 };
 
-const IsaTable& choose() {
-  const char* forced = std::getenv("FASTRNN_ISA");
-  if (forced == nullptr || *forced == '\0') {
-    for (const IsaTable& table : tables)
-      if (table.supported()) return table;
-  }
+// Null if it is unknown, or this machine cannot run it.
+const IsaTable* find(const std::string& name) {
+  for (const IsaTable& table : tables)
+    if (name == table.name && table.supported()) return &table;
+  return nullptr;
+}
+
+std::string refusal(const std::string& argument, const std::string& name) {
   std::string names;
-  for (const IsaTable& table : tables) {
-    if (!table.supported()) continue;
-    if (std::string(forced) == table.name) return table;
-    if (!names.empty()) names += ", ";
-    names += table.name;
-  }
-  throw std::runtime_error("fastrnn: FASTRNN_ISA is '" + std::string(forced) + "', expected one of " + names +
-                           " on this machine; unset it to let fastrnn choose");
+  for (const std::string& supported : supported_isas()) names += (names.empty() ? "" : ", ") + supported;
+  return argument + " is '" + name + "', expected one of " + names + " on this machine";
+}
+
+const IsaTable* choose() {
+  const char* forced = std::getenv("FASTRNN_ISA");
+  if (forced == nullptr || *forced == '\0')
+    return std::find_if(std::begin(tables), std::end(tables), [](const IsaTable& table) { return table.supported(); });
+  if (const IsaTable* table = find(forced)) return table;
+  throw std::runtime_error("fastrnn: " + refusal("FASTRNN_ISA", forced) + "; unset it to let fastrnn choose");
+}
+
+std::atomic<const IsaTable*>& running() {
+  static std::atomic<const IsaTable*> table{choose()};
+  return table;
 }
 
 }  // namespace
 
-const IsaTable& running_isa() {
-  static const IsaTable& chosen = choose();
-  return chosen;
+const IsaTable& running_isa() { return *running().load(); }
+
+const char* use_isa(const std::string& name) {
+  if (const IsaTable* table = find(name)) return running().exchange(table)->name;
+  throw std::invalid_argument(refusal("_use_isa: name", name));
 }
 
 std::vector<std::string> supported_isas() {

@@ -162,6 +162,7 @@ struct BackwardScan {
 // team calls them with the same arguments; they return early when the call is stopped.
 template <class S>
 struct CellKernels {
+  const char* isa;
   const char* cell;
   Layout layout;
   int tile_rows;

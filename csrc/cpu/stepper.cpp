@@ -1,6 +1,7 @@
 #include "stepper.h"
 
 #include <algorithm>
+#include <stdexcept>
 
 #include "plan.h"
 
@@ -81,7 +82,11 @@ void CpuStepper<S>::take_weights() {
 
 template <class S>
 void CpuStepper<S>::set_packed(std::shared_ptr<const PackedStack> packed) {
-  weights_ = std::static_pointer_cast<const Weights<S>>(std::move(packed));
+  auto weights = std::static_pointer_cast<const Weights<S>>(std::move(packed));
+  if (&weights->kernels != &weights_->kernels)  // the states lie as these kernels want them
+    throw std::invalid_argument(std::string("set_packed: packed has the kernels of ") + weights->kernels.isa +
+                                ", expected those of " + weights_->kernels.isa + ", which the stepper was made for");
+  weights_ = std::move(weights);
   take_weights();
 }
 

@@ -63,7 +63,7 @@ struct Backend {
   // For a stack of one direction.
   virtual std::unique_ptr<Stepper> stepper(std::shared_ptr<const PackedStack>, int64_t streams) = 0;
   // recompute: as in ForwardArgs.
-  virtual Facts plan(const Stack&, int64_t T, int64_t B, bool training, int64_t recompute) = 0;
+  virtual Facts plan(const PackedStack&, int64_t T, int64_t B, bool training, int64_t recompute) = 0;
 };
 
 struct Interrupted {};

@@ -121,6 +121,13 @@ def isa() -> Literal["avx512", "avx2", "baseline"]:
 def isas() -> list[str]:
     """Instruction sets that this machine can run, best first."""
 
+def _use_isa(name: str) -> str:
+    """Give later packs the kernels of another instruction set; returns the one before.
+
+    For tests and benchmarks that compare several in one process. Packed weights, and the tapes and
+    steppers that hold them, keep their kernels.
+    """
+
 MAX_THREADS: int
 """The most that a call may use, however many are asked for."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy.typing as npt
 
 from . import _core
-from ._check import calls, memory, numbers
+from ._check import calls, memory, numbers, parameters
 from ._check.arrays import on_gpu, rows_contiguous
 from ._form import CELL_FORMS, Form, layer_forms
 from ._problem import Problem
@@ -99,6 +99,37 @@ def forward(
     if core_tape is not None:
         tape = Tape(core_tape, problem, form, steps, rows, names, module)
     return form.leave_sequence(y), _leave_state(form, h_n, c_n), tape
+
+
+def forward_once(
+    call: str,
+    cell: str,
+    x: Any,
+    params: Any,
+    state: State,
+    lengths: Any,
+    seed: Any,
+    training: Any,
+    recompute: Any,
+    *stack: Any,
+) -> tuple[Array, State, Tape | None]:
+    """`forward` of a stack that is known by its parameters alone, packed for this one call."""
+    training = numbers.flag(call, "training", training)
+    recompute = numbers.recompute(call, recompute)
+    seed = numbers.integer(call, "seed", seed, 0, 2**64 - 1)
+    problem, arrays, names = parameters.infer(call, cell, params, *stack)
+    return forward(
+        call,
+        problem,
+        lambda: problem.pack(arrays, None),
+        x,
+        state,
+        lengths,
+        training=training,
+        recompute=recompute,
+        draw_seed=lambda: seed,
+        names=names,
+    )
 
 
 def backward(

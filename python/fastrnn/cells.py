@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _scan
-from ._check import numbers, parameters
+from ._check import arity, numbers, parameters
 from ._parameters import Parameterized, Rng
 from ._problem import Problem
 from ._scan import Tape
@@ -27,10 +27,12 @@ class Cell(Parameterized):
         input_size: int,
         hidden_size: int,
         bias: bool,
+        device: Any,
         dtype: npt.DTypeLike,
         rng: Rng,
     ) -> None:
         call = type(self).__name__
+        numbers.unsupported(call, device=(device, (None, "cpu"), "cells run on the CPU"))
         problem = Problem(
             cell,
             numbers.integer(call, "input_size", input_size, 1),
@@ -127,6 +129,7 @@ class Cell(Parameterized):
         return d_x, before, grads
 
 
+@arity.own_methods
 class LSTMCell(Cell):
     """One step of an LSTM, as torch.nn.LSTMCell; the formulas are those of `fastrnn.LSTM`.
 
@@ -136,6 +139,8 @@ class LSTMCell(Cell):
         I and H.
     bias : bool
         Whether there are bias_ih and bias_hh.
+    device : None or "cpu"
+        For calls written for torch.
     dtype : float32 or float64
         Of parameters, inputs and states.
     rng : int, numpy.random.Generator, or what else `numpy.random.default_rng` takes
@@ -168,12 +173,14 @@ class LSTMCell(Cell):
         hidden_size: int,
         bias: bool = True,
         *,
+        device: Any = None,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
-        super().__init__("lstm", input_size, hidden_size, bias, dtype, rng)
+        super().__init__("lstm", input_size, hidden_size, bias, device, dtype, rng)
 
 
+@arity.own_methods
 class GRUCell(Cell):
     """One step of a GRU, as torch.nn.GRUCell; the formulas are those of `fastrnn.GRU`.
 
@@ -194,12 +201,14 @@ class GRUCell(Cell):
         hidden_size: int,
         bias: bool = True,
         *,
+        device: Any = None,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
-        super().__init__("gru", input_size, hidden_size, bias, dtype, rng)
+        super().__init__("gru", input_size, hidden_size, bias, device, dtype, rng)
 
 
+@arity.own_methods
 class RNNCell(Cell):
     """One step of a simple recurrent network, as torch.nn.RNNCell.
 
@@ -221,11 +230,12 @@ class RNNCell(Cell):
         bias: bool = True,
         nonlinearity: str = "tanh",
         *,
+        device: Any = None,
         dtype: npt.DTypeLike = np.float32,
         rng: Rng = None,
     ) -> None:
         cell = numbers.nonlinearity("RNNCell", nonlinearity)
-        super().__init__(cell, input_size, hidden_size, bias, dtype, rng)
+        super().__init__(cell, input_size, hidden_size, bias, device, dtype, rng)
 
     @property
     def nonlinearity(self) -> str:

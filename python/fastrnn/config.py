@@ -68,7 +68,7 @@ def info() -> Report:
     facts = {
         "version": _version(),
         "isa": _core.isa(),
-        "isa_from": f"FASTRNN_ISA={_FORCED}" if _FORCED else "the best that this machine can run",
+        "isa_from": _isa_source(),
         "isas": _core.isas(),
         "threads": _core.get_num_threads(),
         "threads_from": _core.num_threads_source(),
@@ -198,6 +198,12 @@ def set_num_threads(n: int) -> None:
     >>> fastrnn.set_num_threads(before)
     """
     _core.set_num_threads(numbers.integer("set_num_threads", "n", n, 1, _core.MAX_THREADS))
+
+
+def _isa_source() -> str:
+    if _core.isa() != (_FORCED or _core.isas()[0]):
+        return "_core._use_isa"
+    return f"FASTRNN_ISA={_FORCED}" if _FORCED else "the best that this machine can run"
 
 
 def _version() -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy.typing as npt
 
 from . import _scan
-from ._check import numbers, parameters
+from ._check import numbers
 from ._scan import Grads, Tape
 
 __all__ = [
@@ -115,7 +115,9 @@ def lstm(
     ((5, 2, 8), (1, 2, 8), True)
     """
     stack = (num_layers, bidirectional, batch_first, dropout)
-    return _forward("lstm", "lstm", x, params, state, lengths, seed, training, recompute, *stack)
+    return _scan.forward_once(
+        "lstm", "lstm", x, params, state, lengths, seed, training, recompute, *stack
+    )
 
 
 def gru(
@@ -155,7 +157,9 @@ def gru(
     ((5, 2, 8), (1, 2, 8), True)
     """
     stack = (num_layers, bidirectional, batch_first, dropout)
-    return _forward("gru", "gru", x, params, state, lengths, seed, training, recompute, *stack)
+    return _scan.forward_once(
+        "gru", "gru", x, params, state, lengths, seed, training, recompute, *stack
+    )
 
 
 def rnn(
@@ -192,7 +196,9 @@ def rnn(
     """
     cell = numbers.nonlinearity("rnn", nonlinearity)
     stack = (num_layers, bidirectional, batch_first, dropout)
-    return _forward("rnn", cell, x, params, state, lengths, seed, training, recompute, *stack)
+    return _scan.forward_once(
+        "rnn", cell, x, params, state, lengths, seed, training, recompute, *stack
+    )
 
 
 def lstm_backward(
@@ -274,33 +280,3 @@ def rnn_backward(
     [3.0, 2.0, 1.0]
     """
     return _scan.backward("rnn_backward", tape, d_y, d_state, cells=("rnn_tanh", "rnn_relu"))
-
-
-def _forward(
-    call: str,
-    cell: str,
-    x: Any,
-    params: Any,
-    state: Any,
-    lengths: Any,
-    seed: Any,
-    training: Any,
-    recompute: Any,
-    *stack: Any,
-) -> tuple[Array, Any, Tape | None]:
-    training = numbers.flag(call, "training", training)
-    recompute = numbers.recompute(call, recompute)
-    seed = numbers.integer(call, "seed", seed, 0, 2**64 - 1)
-    problem, arrays, names = parameters.infer(call, cell, params, *stack)
-    return _scan.forward(
-        call,
-        problem,
-        lambda: problem.pack(arrays, None),
-        x,
-        state,
-        lengths,
-        training=training,
-        recompute=recompute,
-        draw_seed=lambda: seed,
-        names=names,
-    )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._check import numbers
+from ._check import arity, numbers
 from ._parameters import Rng
 from ._recurrent import Recurrent
 
@@ -16,6 +16,7 @@ __all__ = ["GRU", "LSTM", "RNN"]
 _CPU = "layers run on the CPU"
 
 
+@arity.own_methods
 class LSTM(Recurrent):
     """Long short-term memory, as torch.nn.LSTM (Hochreiter & Schmidhuber 1997; Gers et al. 2000).
 
@@ -96,6 +97,7 @@ class LSTM(Recurrent):
         super().__init__("lstm", *sizes, bias, batch_first, dropout, bidirectional, dtype, rng)
 
 
+@arity.own_methods
 class GRU(Recurrent):
     """Gated recurrent unit, as torch.nn.GRU (Cho et al. 2014; reset after the product).
 
@@ -139,6 +141,7 @@ class GRU(Recurrent):
         super().__init__("gru", *sizes, bias, batch_first, dropout, bidirectional, dtype, rng)
 
 
+@arity.own_methods
 class RNN(Recurrent):
     """Simple recurrent network, as torch.nn.RNN (Elman 1990).
 

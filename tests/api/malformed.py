@@ -125,6 +125,7 @@ def wrong_constructor(rng: Random) -> Malformed:
             rng,
             [None, int, "f2", "g", ">f4", "F", "O", "floaty", 3, [], {}, object(), "i4,f4", b""],
         ),
+        "device": lambda: choose(rng, ["cuda", "CPU", b"cpu", 0, True, [], {}, object()]),
         "rng": lambda: choose(rng, [-1, 1.5, "0", b"0", True, {}, object(), [-1], float, [0.5]]),
     }
     if not name.endswith("Cell"):

@@ -197,6 +197,12 @@ REFUSED_SETUPS = {
         "GRU",
         "device is the str 'cuda', expected None or 'cpu'; layers run on the CPU",
     ),
+    "device of a cell": Refusal(
+        lambda: fastrnn.RNNCell(I, H, device=0),
+        V,
+        "RNNCell",
+        "device is the int 0, expected None or 'cpu'; cells run on the CPU",
+    ),
     "rng state none": Refusal(
         lambda: DEEP.set_rng_state(None),
         W,

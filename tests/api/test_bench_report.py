@@ -1,133 +1,17 @@
-"""The benchmark's result file, its tables and bars, and the command line."""
+"""The benchmark's tables, drawings and page."""
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from bench import readme_tables, record
-from bench.compare import compare
 from bench.plot import draw_roofline, draw_speedups, draw_sweep
-from bench.problems import Shape
 from bench.report import markdown, sections
-from bench.run import Runner, Settings
 from bench.sections import Figure, Section, to_html
-from bench.timing import Effort
-
-ROOT = Path(__file__).resolve().parents[2]
-TINY = Shape("tiny", B=2, T=5, I=3, H=7, why="seconds matter in a test")
-SHORT = Effort(rounds=2, seconds=0.002, most_seconds=0.01, fewest_rounds=2)
-
-
-def run(path, report=lambda line, settled: None, cells=("lstm",)):
-    """A run of the NumPy loop alone."""
-    settings = Settings(
-        list(cells), ["inference"], [TINY], [1], ["numpy_loop"], SHORT, roofline=False
-    )
-    return Runner(settings, path / "result.json", ["run"], report).run()
-
-
-def bench_command(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "bench", *map(str, arguments)],
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
-    )  # fmt: skip
-
-
-# --- the result file -------------------------------------------------------------------------
-
-
-def test_the_result_file_is_read_back_as_it_was(tmp_path):
-    document = run(tmp_path)
-    path = tmp_path / "result.json"
-    assert record.read(path) == document
-    data = json.loads(path.read_text())
-    assert data["schema"] == record.SCHEMA
-    assert data["complete"] is True
-    assert {"cpu", "flags", "caches", "memory_bytes", "kernel"} <= set(data["machine"])
-    assert data["canary"][0]["sgemm_gflops"] > 0
-    assert [f.name for f in tmp_path.iterdir()] == ["result.json"]  # no temporary file is left
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda d: d.update(schema="other"), "is not a result file with schema"),
-        (lambda d: d.pop("canary") and d.pop("peers"), r"missing fields \['peers'\]"),
-        (lambda d: d["measurements"][0].update(speed=1), r"unknown \['speed'\]"),
-        (lambda d: d["measurements"][0].update(status="fine"), "status 'fine', expected one of"),
-        (lambda d: d["measurements"][0].update(median_ms=None), "without a positive median_ms"),
-    ],
-)
-def test_a_file_that_is_no_result_is_refused(tmp_path, change, message):
-    path = tmp_path / "result.json"
-    record.write(example(), path)
-    data = json.loads(path.read_text())
-    change(data)
-    path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=message):
-        record.read(path)
-
-
-def test_an_interrupted_run_keeps_what_was_timed(tmp_path):
-    def interrupt(line, settled):
-        if "gru" in line:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, interrupt, cells=["lstm", "gru"])
-    document = record.read(tmp_path / "result.json")
-    assert [(m.cell, m.status) for m in document.measurements] == [("lstm", "timed")]
-    assert not document.complete
-    assert "The run was interrupted" in markdown(document)
-
-
-# --- the report ------------------------------------------------------------------------------
-
-
-def example():
-    """fastrnn wins one problem by 2x, loses another by 0.8x; ONNX Runtime was refused once."""
-
-    def measurement(peer, ms, mode="training", T=100, threads=1, **more):
-        return record.Measurement(
-            cell="lstm", mode=mode, B=4, T=T, I=8, H=16, threads=threads, peer=peer,
-            status="timed", median_ms=ms, p10_ms=0.9 * ms, p90_ms=1.1 * ms, gflops=50 / ms, **more,
-        )  # fmt: skip
-
-    refused = record.Measurement(
-        "lstm", "inference", 4, 100, 8, 16, 1, "onnxruntime", "refused", "y is off by 0.1"
-    )
-    peers = [
-        record.PeerFacts("fastrnn_cpu", "fastrnn", "1", None),
-        record.PeerFacts("torch_cpu", "torch", "2", None),
-        record.PeerFacts("numpy_loop", "numpy", "3", None),
-        record.PeerFacts("onnxruntime_cpu", "onnxruntime", "4", None),
-    ]
-    machine = {
-        "cpu": "A CPU", "cpu_family": "1", "cpu_model": "2", "cpus_usable": 2, "cores_usable": 2,
-        "caches": {"L2 Unified": "2048K"}, "memory_bytes": 2**34, "system": "Debian",
-        "kernel": "6", "flags": ["avx2"],
-    }  # fmt: skip
-    return record.Document(
-        date="2020-01-02T03:04:05+00:00", command=["run"], complete=True,
-        git={"commit": "abc", "dirty": False}, machine_name="a-cpu", machine=machine,
-        versions={"python": "3", "numpy": "3"}, settings={}, peers=peers, fma_unavailable=None,
-        canary=[
-            record.CanarySample(1, "first", 80.0, 100.0),
-            record.CanarySample(1, "second", 84.0, 98.0),
-            record.CanarySample(1, "third", 40.0, 60.0),
-        ],
-        measurements=[
-            measurement("fastrnn", 1.0), measurement("torch", 2.0), measurement("numpy", 30.0),
-            measurement("fastrnn", 10.0, T=200), measurement("torch", 8.0, T=200),
-            measurement("fastrnn", 5.0, mode="inference", strangers_cpus=0.7),
-            measurement("torch", 20.0, mode="inference"), refused,
-        ],
-    )  # fmt: skip
+from bench_example import example, with_roofline
+from bench_runs import ROOT
 
 
 def test_the_tables_show_medians_ratios_and_percent_of_peak():
@@ -186,12 +70,6 @@ def test_without_matplotlib_the_extra_is_named(tmp_path, monkeypatch):
         draw_speedups(example(), tmp_path / "bars.png")
 
 
-def with_roofline(document):
-    levels = [record.Level("L2", 2**20, 2**21, 180.0), record.Level("DRAM", 2**28, 2**34, 16.0)]
-    document.rooflines = [record.Roofline(1, 100.0, levels)]
-    return document
-
-
 def test_the_percent_of_the_floor_stands_beside_each_time():
     lines = markdown(with_roofline(example())).splitlines()
     (won,) = (line for line in lines if line.startswith("| (4,100,8,16) | 1 | **1.00**"))
@@ -243,87 +121,3 @@ def test_readme_tables_name_the_best_peer_and_every_loss():
     assert "| (4,100,8,16) | **1.00** | 2.00 torch | 2.00x |" in text
     assert "| (4,200,8,16) | 10.0 | **8.00 torch** | 0.80x |" in text
     assert "behind torch (0.80x)" in text
-
-
-# --- two files -------------------------------------------------------------------------------
-
-
-def test_a_file_compared_with_itself_has_no_changes():
-    text, slower = compare(example(), example(), "fastrnn")
-    assert slower == 0
-    assert "over 3 problems: 1.000" in text
-    assert "quicker" not in text
-
-
-def test_what_is_slower_beyond_the_noise_is_named():
-    after = example()
-    for m in after.measurements[:1]:  # fastrnn at the first problem
-        m.median_ms, m.p10_ms, m.p90_ms = 2.0, 1.9, 2.1
-    text, slower = compare(example(), after, "fastrnn")
-    assert slower == 1
-    assert "- LSTM, training step (4,100,8,16), 1 thread: 0.50x" in text
-    assert "measurements of peers that did not change (torch, numpy, onnxruntime)" in text
-
-
-def test_what_the_rounds_do_not_agree_on_is_noise():
-    before, after = example(), example()
-    before.measurements[0].round_medians_ms = [1.0, 1.6]
-    after.measurements[0].median_ms = 1.2
-    after.measurements[0].p10_ms, after.measurements[0].p90_ms = 1.15, 1.3
-    _, slower = compare(before, after, "fastrnn")
-    assert slower == 0
-
-
-def test_files_without_a_common_problem_are_refused():
-    with pytest.raises(ValueError, match="no timed problem of 'openvino' in common"):
-        compare(example(), example(), "openvino")
-
-
-# --- the command line ------------------------------------------------------------------------
-
-
-def test_compare_from_the_command_line_tells_by_its_exit_status(tmp_path):
-    before, after = example(), example()
-    for m in after.measurements:
-        m.median_ms, m.p10_ms, m.p90_ms = m.median_ms and 3 * m.median_ms, 2.9, 3.1
-    after.measurements[0].median_ms = 3.0
-    record.write(before, tmp_path / "a.json")
-    record.write(after, tmp_path / "b.json")
-    assert bench_command("compare", tmp_path / "a.json", tmp_path / "a.json").returncode == 0
-    assert bench_command("compare", tmp_path / "a.json", tmp_path / "b.json").returncode == 1
-
-
-def test_run_and_report_from_the_command_line(tmp_path):
-    path = tmp_path / "result.json"
-    done = bench_command(
-        "run", "--quick", "--cells", "gru", "--modes", "inference", "--shapes", "2x5x3x7",
-        "--threads", "1", "--peers", "fastrnn_cpu,numpy_loop", "--out", path,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "[2/2] gru/inference/2x5x3x7 1T numpy: " in done.stderr  # one line per measurement
-    document = record.read(path)
-    assert [(m.peer, m.status) for m in document.measurements] == [
-        ("fastrnn", "timed"),
-        ("numpy", "timed"),
-    ]
-    assert "## GRU, inference" in done.stdout
-    again = bench_command("report", path)
-    assert again.returncode == 0, again.stderr
-    assert again.stdout == done.stdout
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["report", "no_such_file.json"], "No such file"),
-        (["run", "--shapes", "1x2x3"], "expected four positive sizes"),
-        (["run", "--peers", "nobody"], "expected some of fastrnn_cpu"),
-        (["run", "--cells", "transformer"], "expected some of lstm, gru, rnn"),
-        (["run", "--threads", "0"], "expected thread counts from 1"),
-    ],
-)
-def test_a_mistake_on_the_command_line_gets_one_sentence_and_exit_code_2(arguments, sentence):
-    done = bench_command(*arguments)
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr

@@ -45,6 +45,14 @@ def test_one_step_of_the_layer(name: str, dtype: Any, bias: bool) -> None:
     assert_same_results({f"{key}_l0": grad for key, grad in cell_grads.items()}, grads, name)
 
 
+@pytest.mark.parametrize("device", [None, "cpu"])
+@pytest.mark.parametrize("name", CELLS)
+def test_torch_arguments_are_taken(name: str, device: Any) -> None:
+    cell = CELLS[name](I, H, device=device, dtype=np.float64, rng=0)
+    expected = CELLS[name](I, H, dtype=np.float64, rng=0)
+    assert_same_results(cell.state_dict(), expected.state_dict(), name)
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_one_row_without_batch_axis(name: str) -> None:
     cell, _ = pair(name)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from modules import CELLS, LAYERS
 from refusal import CELL, GRU, LSTM, H, I, OnGpu, X
 from refused_calls import REFUSED_CALLS
 from refused_setups import REFUSED_SETUPS
@@ -35,6 +36,18 @@ def test_sentence(name: str) -> None:
     assert "\n" not in sentence
     assert not sentence.endswith("."), sentence
     assert re.search(r"expected|more than|instead|create|run backward", sentence), sentence
+
+
+@pytest.mark.parametrize("name", LAYERS | CELLS)
+def test_python_names_the_class_that_was_called(name: str) -> None:
+    """In its own sentences, about the number of arguments and their names."""
+    module = (LAYERS | CELLS)[name](I, H)
+    cls = type(module).__name__
+    for method in ("__call__", "forward", "backward", "parameters", "load_state_dict"):
+        with pytest.raises(TypeError, match=rf"^{cls}\.{method}\(\) .* positional arguments? "):
+            getattr(module, method)(*[None] * 5)
+        with pytest.raises(TypeError, match=rf"^{cls}\.{method}\(\) got an unexpected keyword "):
+            getattr(module, method)(foo=1)
 
 
 def test_a_gpu_array_meets_the_absent_backend() -> None:

@@ -37,7 +37,7 @@ FUNCTIONAL = {"Tape", "gru", "gru_backward", "lstm", "lstm_backward", "rnn", "rn
 LAYER = "input_size, hidden_size, num_layers=1, {}bias=True, batch_first=False, dropout=0.0, " + (
     "bidirectional=False, {}*, device=None, dtype=float32, rng=None"
 )
-CELL = "input_size, hidden_size, bias=True, {}*, dtype=float32, rng=None"
+CELL = "input_size, hidden_size, bias=True, {}*, device=None, dtype=float32, rng=None"
 CALL = "x, {}state=None, *, {}lengths=None, num_layers=1, bidirectional=False, " + (
     "batch_first=False, dropout=0.0, seed=0, training=False, recompute=False"
 )

@@ -1,5 +1,8 @@
 """Every kernel against the oracle: outputs, final states and every gradient, within tolerances.py.
 
+Nearly all of the time goes into the oracle, so what it has computed is compared with the kernels
+of every instruction set of this machine, or of the one that FASTRNN_ISA forces.
+
 Two sets of problems. The first is the full product of the odd sizes H x B x T for one layer and one
 direction, where the tails of vectors, tiles and batches are. The second covers every triple of all
 options together (sizes, layers, directions, lengths, biases, layouts, states, gradients, dropout):
@@ -15,7 +18,7 @@ import numpy as np
 import pytest
 from cases import CELLS, DTYPES, Case, Problem, Result, run_reference, solve
 from covering import combinations, covering_rows
-from engine import assert_same_bits, forward, run_engine
+from engine import ISAS, assert_same_bits, forward, run_every_isa, running
 from tolerances import (
     FEWEST_THROWS,
     INDEPENDENT,
@@ -72,9 +75,12 @@ def independent_errors(case: Case, name: str, size: int) -> int:
 
 
 def float32_errors(
-    problem: Problem, exact: Result, got: Result, recompute: int = 0
-) -> dict[str, Float32Errors]:
-    """Engine and NumPy loop on as many draws of the case as the smallest tensor needs."""
+    problem: Problem, exact: Result, got: dict[str, Result], recompute: int = 0
+) -> dict[tuple[str, str], Float32Errors]:
+    """Engine and NumPy loop on as many draws of the case as the smallest tensor needs.
+
+    By instruction set and tensor, like `got` of the first draw.
+    """
     case = problem.case
     sizes = {name: truth.size for name, truth in exact.items() if truth.size}
     fewest = min((independent_errors(case, name, size) for name, size in sizes.items()), default=0)
@@ -82,59 +88,73 @@ def float32_errors(
     if fewest > 0:
         throws = min(-(-INDEPENDENT // fewest), MOST_STEPS // (case.T * case.L * case.D))
         throws = max(FEWEST_THROWS, throws)
-    errors = {name: Float32Errors() for name in sizes}
+    errors = {(isa, name): Float32Errors() for isa in got for name in sizes}
     for k in range(throws):
         if k > 0:
             problem, exact = solve(case, throw=k)
-            got = run_engine(problem, recompute=recompute)
+            got = run_every_isa(problem, recompute)
         loop = run_reference(problem, "float32")
-        for name in sizes:
-            errors[name].add(got[name], loop[name], exact[name])
+        for (isa, name), pooled in errors.items():
+            pooled.add(got[isa][name], loop[name], exact[name])
     return errors
 
 
-def assert_agrees(problem: Problem, exact: Result, recompute: int = 0) -> list[float]:
+def assert_agrees(problem: Problem, exact: Result, recompute: int = 0) -> list[tuple[str, float]]:
     """The engine's every result against the truth; the message names all tensors that miss.
 
-    Returns the float32 error ratios (engine to NumPy loop).
+    Returns the float32 error ratios (engine to NumPy loop), each after its instruction set.
     """
     case = problem.case
-    got = run_engine(problem, recompute=recompute)
-    assert got.keys() == exact.keys()
-    for name, truth in exact.items():
-        assert got[name].shape == truth.shape, f"{name}: {got[name].shape} in {case}"
-        assert got[name].dtype == case.dtype, f"{name}: {got[name].dtype} in {case}"
-    ratios: list[float | None] = []
+    got = run_every_isa(problem, recompute)
+    for isa, results in got.items():
+        assert results.keys() == exact.keys()
+        for name, truth in exact.items():
+            array = results[name]
+            assert array.shape == truth.shape, f"{isa}, {name}: {array.shape} in {case}"
+            assert array.dtype == case.dtype, f"{isa}, {name}: {array.dtype} in {case}"
+    ratios: list[tuple[str, float | None]] = []
     if case.dtype == "float64":
-        misses = {name: float64_miss(got[name], truth) for name, truth in exact.items()}
+        misses = {
+            (isa, name): float64_miss(results[name], truth)
+            for isa, results in got.items()
+            for name, truth in exact.items()
+        }
     else:
         errors = float32_errors(problem, exact, got, recompute)
-        misses = {name: pooled.miss() for name, pooled in errors.items()}
-        ratios = [pooled.ratio() for pooled in errors.values()]
-        MEASURED.extend(errors.values())
-    missed = [f"{name} {exact[name].shape}: {miss}" for name, miss in misses.items() if miss]
+        misses = {of: pooled.miss() for of, pooled in errors.items()}
+        for (isa, _), pooled in errors.items():
+            ratios.append((isa, pooled.ratio()))
+            MEASURED.setdefault(isa, []).append(pooled)
+    missed = [
+        f"{isa}, {name} {exact[name].shape}: {miss}" for (isa, name), miss in misses.items() if miss
+    ]
     if missed:
         pytest.fail("\n".join([str(case), *missed]), pytrace=False)
-    return [ratio for ratio in ratios if ratio is not None]
+    return [(isa, ratio) for isa, ratio in ratios if ratio is not None]
 
 
-def assert_typical(ratios: list[float], context: object) -> None:
+def assert_typical(ratios: list[tuple[str, float]], context: object) -> None:
     """Over many tensors float32 is no worse than the loop, not just never twice as bad."""
-    if ratios:
-        mean = float(np.exp(np.log(ratios).mean()))
-        assert mean <= TYPICAL_RATIO, f"geometric mean of {len(ratios)} error ratios, {context}"
+    for isa in ISAS:
+        own = [ratio for of, ratio in ratios if of == isa]
+        if own:
+            mean = float(np.exp(np.log(own).mean()))
+            what = f"geometric mean of {len(own)} error ratios of {isa}, {context}"
+            assert mean <= TYPICAL_RATIO, what
 
 
 def assert_inference_is_training(problem: Problem) -> None:
     """Kernels with and without saved values give the same bits; inference takes no dropout."""
     case = problem.case
-    *trained, tape = forward(replace(problem, case=replace(case, dropout=0.0)))
-    *inferred, nothing = forward(problem, training=False)
-    assert tape is not None, case
-    assert nothing is None, case
-    for name, a, b in zip(("y", "h_n", "c_n"), inferred, trained, strict=True):
-        if name != "c_n" or case.has_c:
-            assert_same_bits(name, a, b, case)
+    for isa in ISAS:
+        with running(isa):
+            *trained, tape = forward(replace(problem, case=replace(case, dropout=0.0)))
+            *inferred, nothing = forward(problem, training=False)
+        assert tape is not None, (isa, case)
+        assert nothing is None, (isa, case)
+        for name, a, b in zip(("y", "h_n", "c_n"), inferred, trained, strict=True):
+            if name != "c_n" or case.has_c:
+                assert_same_bits(name, a, b, (isa, case))
 
 
 @pytest.mark.parametrize("H", HS)
