@@ -32,6 +32,12 @@ def reshape_in_place() -> None:
     lstm(X)
 
 
+def load_into_frozen() -> None:
+    lstm = fastrnn.LSTM(I, H, rng=0)
+    lstm.freeze()
+    lstm.load_state_dict(PARAMS)
+
+
 REFUSED_SETUPS = {
     # sizes, flags, dtypes
     "size bool": Refusal(lambda: fastrnn.LSTM(True, H), W, "LSTM", "input_size is the bool True"),
@@ -151,6 +157,12 @@ REFUSED_SETUPS = {
         "gru",
         "weight_ih_l0 has shape (24, 4), expected (18, 4) because weight_ih_l0 is (24, 4) and "
         "weight_hh_l0 (24, 6) (G*H = 3*6 rows); pass torch's shapes",
+    ),
+    "load into frozen parameters": Refusal(
+        load_into_frozen,
+        RuntimeError,
+        "LSTM.load_state_dict",
+        "weight_ih_l0 is read-only, expected",
     ),
     "state dict type": Refusal(
         lambda: LSTM.load_state_dict([1]), W, "LSTM.load_state_dict", "state_dict is a list of 1,"

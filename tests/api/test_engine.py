@@ -41,7 +41,7 @@ def seen_by_the_engine(monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> 
 @pytest.mark.parametrize(
     ("given", "seen"),
     [
-        (ABSENT, {"GOMP_SPINCOUNT": "2000"}),
+        (ABSENT, {"GOMP_SPINCOUNT": "8000"}),
         ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
         ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
         ({"OMP_WAIT_POLICY": ""}, {"OMP_WAIT_POLICY": ""}),
