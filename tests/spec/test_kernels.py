@@ -27,6 +27,7 @@ from tolerances import (
     TYPICAL_RATIO,
     Float32Errors,
     float64_miss,
+    sizes_of_errors,
 )
 
 from fastrnn import _core, reference
@@ -94,8 +95,9 @@ def float32_errors(
             problem, exact = solve(case, throw=k)
             got = run_every_isa(problem, recompute)
         loop = run_reference(problem, "float32")
+        yardsticks = {name: sizes_of_errors(loop[name], exact[name]) for name in sizes}
         for (isa, name), pooled in errors.items():
-            pooled.add(got[isa][name], loop[name], exact[name])
+            pooled.add(sizes_of_errors(got[isa][name], exact[name]), yardsticks[name])
     return errors
 
 
