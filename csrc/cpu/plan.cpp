@@ -78,6 +78,7 @@ Plan plan_forward(const ScanShape& shape, int thread_limit) {
     plan.chunk_steps = std::clamp<int64_t>(int64_t(room / step_bytes), 1, shape.steps);
     const int64_t least = ceil_div(4 * shape.tile_rows, std::max<int64_t>(shape.B, 1));
     plan.chunk_steps = std::min(std::max(plan.chunk_steps, least), shape.steps);
+    if (plan.chunk_steps == 1) plan.chunk_steps = 0;  // it would read the weights as often, and go through memory
   }
   return plan;
 }
