@@ -26,6 +26,39 @@ struct WindowView {
   }
 };
 
+// out[c, r] = in[r, c], rows x columns, by squares of one 16-byte vector: every machine has those.
+template <class S>
+void transpose(const S* in, int64_t in_stride, int64_t rows, int64_t columns, S* out, int64_t out_stride) {
+  constexpr int side = 16 / int(sizeof(S));
+  typedef S V __attribute__((vector_size(16)));
+  typedef S Unaligned __attribute__((vector_size(16), aligned(alignof(S)), may_alias));
+  const auto load = [&](int64_t r, int64_t c) { return V(*(const Unaligned*)(in + r * in_stride + c)); };
+  const auto store = [&](int64_t r, int64_t c, V v) { *(Unaligned*)(out + c * out_stride + r) = v; };
+  int64_t r = 0;
+  for (; r + side <= rows; r += side) {
+    int64_t c = 0;
+    for (; c + side <= columns; c += side) {
+      if constexpr (side == 4) {
+        const V a = load(r, c), b = load(r + 1, c), d = load(r + 2, c), e = load(r + 3, c);
+        const V ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+        const V de_low = __builtin_shufflevector(d, e, 0, 4, 1, 5), de_high = __builtin_shufflevector(d, e, 2, 6, 3, 7);
+        store(r, c, __builtin_shufflevector(ab_low, de_low, 0, 1, 4, 5));
+        store(r, c + 1, __builtin_shufflevector(ab_low, de_low, 2, 3, 6, 7));
+        store(r, c + 2, __builtin_shufflevector(ab_high, de_high, 0, 1, 4, 5));
+        store(r, c + 3, __builtin_shufflevector(ab_high, de_high, 2, 3, 6, 7));
+      } else {
+        const V a = load(r, c), b = load(r + 1, c);
+        store(r, c, __builtin_shufflevector(a, b, 0, 2));
+        store(r, c + 1, __builtin_shufflevector(a, b, 1, 3));
+      }
+    }
+    for (; c < columns; ++c)
+      for (int i = 0; i < side; ++i) out[c * out_stride + r + i] = in[(r + i) * in_stride + c];
+  }
+  for (; r < rows; ++r)
+    for (int64_t c = 0; c < columns; ++c) out[c * out_stride + r] = in[r * in_stride + c];
+}
+
 }  // namespace
 
 template <class S>
@@ -39,11 +72,9 @@ void pack_window(const Layout& layout, Window window, const S* weight, int64_t K
       const int64_t k1 = std::min(k0 + k_block, K);
       for (int v = 0; v < view.count(); ++v) {
         const int64_t real = view.lanes(panel, v, H);
-        for (int64_t lane = 0; lane < layout.lanes; ++lane) {
-          S* out = packed + panel * K * row + v * layout.lanes + lane;
-          const S* in = weight + (view.parameter(panel, v, H) + lane) * K;
-          for (int64_t k = k0; k < k1; ++k) out[k * row] = lane < real ? in[k] : S(0);
-        }
+        S* out = packed + (panel * K + k0) * row + v * layout.lanes;
+        if (real > 0) transpose(weight + view.parameter(panel, v, H) * K + k0, K, real, k1 - k0, out, row);
+        for (int64_t k = k0; k < k1; ++k, out += row) std::fill(out + real, out + layout.lanes, S(0));
       }
     }
   }
@@ -78,11 +109,8 @@ void transpose_window(const Layout& layout, Window window, const S* packed, int6
       const S* in = packed + (panel * K + output * out_row) * row;
       S* out = transposed + (output * panels + panel) * row * out_row;
       const int64_t real = std::min(K - output * out_row, out_row);
-      for (int64_t column = 0; column < row; ++column) {
-        for (int64_t k = 0; k < out_row; ++k) {
-          out[column * out_row + k] = k < real ? in[k * row + column] : S(0);
-        }
-      }
+      transpose(in, row, real, row, out, out_row);
+      for (int64_t column = 0; column < row; ++column, out += out_row) std::fill(out + real, out + out_row, S(0));
     }
   }
 }
@@ -97,11 +125,9 @@ void unpack_window(const Layout& layout, Window window, const S* gradients, int6
       if (!worker.proceed()) return;
       const int64_t k1 = std::min(k0 + k_block, K);
       for (int v = 0; v < view.count(); ++v) {
-        for (int64_t lane = 0; lane < view.lanes(panel, v, H); ++lane) {
-          const S* in = gradients + (panel * rows + first) * row + (view.first() + v) * layout.lanes + lane;
-          S* out = d_weight + (view.parameter(panel, v, H) + lane) * K;
-          for (int64_t k = k0; k < k1; ++k) out[k] = in[k * row];
-        }
+        const S* in = gradients + (panel * rows + first + k0) * row + (view.first() + v) * layout.lanes;
+        const int64_t real = view.lanes(panel, v, H);
+        if (real > 0) transpose(in, row, k1 - k0, real, d_weight + view.parameter(panel, v, H) * K + k0, K);
       }
     }
   }

@@ -7,7 +7,7 @@
 //            unpack_window    (panels, rows, vectors, lanes) -> (gates*H, K), the inverse
 // Work split by panel: each function handles panels [begin, end), and returns early once the call was
 //            stopped.
-// Cost       every element is moved once; blocks of k keep the strided side in L1.
+// Cost       every element is moved once, in squares of 16-byte vectors; blocks of k keep the strided side in L1.
 // Limits     no arithmetic but the sum of the two biases; compiled once, for the baseline.
 #pragma once
 
