@@ -17,10 +17,12 @@ void run_team(int threads, Interrupt interrupt, const Body& body) {
     const FloatMode mode;
     body(Worker{&team, 0, 1});
   } else {
+    const int caller_cpu = this_cpu();
 #pragma omp parallel num_threads(threads)
     {
       const FloatMode mode;
       const Worker worker{&team, omp_get_thread_num(), omp_get_num_threads()};
+      if (worker.thread != 0) leave_cpu(caller_cpu);
       body(worker);
       worker.wait();  // the caller keeps answering Ctrl-C while the others finish
     }

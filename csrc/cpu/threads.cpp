@@ -106,6 +106,19 @@ bool Team::wait(int thread, int size) {
   return !stopped();
 }
 
+int this_cpu() { return sched_getcpu(); }
+
+// A worker that slept since the last call is often woken on the caller's CPU while another idles, and the two
+// then take turns for the whole call, which takes two to three times as long.
+void leave_cpu(int cpu) {
+  cpu_set_t allowed;
+  if (cpu < 0 || sched_getcpu() != cpu || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  cpu_set_t others = allowed;
+  CPU_CLR(cpu, &others);
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+  sched_setaffinity(0, sizeof allowed, &allowed);
+}
+
 #if defined(__x86_64__)
 FloatMode::FloatMode() : saved_(_mm_getcsr()) {
   constexpr unsigned flush_and_mask = 0x8000 | 0x0040 | 0x1F80;  // FTZ, DAZ, no traps, to nearest

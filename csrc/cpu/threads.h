@@ -72,6 +72,10 @@ class FloatMode {
   uint64_t saved_;
 };
 
+int this_cpu();
+// The calling thread moves to another of its CPUs if it runs on this one; its affinity stays.
+void leave_cpu(int cpu);
+
 constexpr int most_threads = 1024;  // more than any machine has cores; larger counts are mistakes
 int thread_limit();              // threads a call may use now
 void set_thread_limit(int n);    // 0 = the machine's own: OMP_NUM_THREADS, affinity, cgroup

@@ -158,3 +158,18 @@ def test_short_lived_threads_leave_none_behind() -> None:
     while living() > before + 4 and time.monotonic() < deadline:
         time.sleep(0.01)  # a thread that was joined may be leaving still
     assert living() <= before + 4, f"{living() - before} threads more after 40 calls"
+
+
+@pytest.mark.usefixtures("threads")
+def test_workers_may_run_everywhere_after_calls_with_pauses() -> None:
+    """A worker that is moved off the caller's CPU keeps its affinity."""
+    fastrnn.set_num_threads(2)
+    lstm = fastrnn.LSTM(32, 64, rng=0)
+    x = np.zeros((16, 32, 32), np.float32)
+    for _ in range(20):
+        lstm(x)
+        time.sleep(0.002)  # the workers fall asleep
+    allowed = os.sched_getaffinity(0)
+    assert {frozenset(os.sched_getaffinity(int(t))) for t in os.listdir("/proc/self/task")} == {
+        frozenset(allowed)
+    }
