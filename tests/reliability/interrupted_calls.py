@@ -30,7 +30,7 @@ LONG = 1.5  # seconds of a call that is interrupted
 BEFORE = 0.15  # seconds from its start to the signal
 TRIES = 7
 WIDE = 2048  # units and rows of a call with few, long steps
-BIG = 5632  # packs for longer than twice what Ctrl-C may take, also on two free cores
+BIG = 6656  # packs for longer than twice what Ctrl-C may take, also on two free cores
 
 lstm = fastrnn.LSTM(1, 512, rng=0)
 
