@@ -1,4 +1,4 @@
-"""The same training step in float64: twice the bytes, half the lanes."""
+"""The same calls in float64: twice the bytes, half the lanes."""
 
 from __future__ import annotations
 

@@ -6,7 +6,8 @@
 // Work split a thread owns a rectangle of rows x panels for all steps. Split by rows it meets nobody;
 //            split by panels the team meets once per step, and the weights of a panel stay in the
 //            L2 of its owner. Panels are visited up and down in turn (a cyclic sweep over more than
-//            L2 holds would hit nothing).
+//            L2 holds would hit nothing); in a panel, every tile of a group of rows passes over a span
+//            of weights in L1 before the next span.
 // Cost       2*B*gates*H*(I+H) flops per step; a tile's sums go to its cell through L1 and never
 //            further, except that training keeps what backward needs.
 // Limits     the input product either joins the recurrent one (its weights read once per step) or runs
@@ -37,7 +38,7 @@ struct ForwardKernel {
   const int64_t state_stride, keep_stride;
   const int64_t x_block, h_block;      // terms of a sum between two additions to its total
   const int64_t group;                 // rows of a panel that share totals in L1, and a look at the interrupt
-  const bool long_steps;               // a step is more than a block: look inside it too
+  const bool long_steps;               // a step is longer than the time between two looks: look inside it too
   const bool keep_streams, y_streams;  // more than the caches hold until it is read: see stream_bytes
 
   ForwardKernel(const ForwardScan<S>& scan, const Worker& worker)
@@ -71,7 +72,7 @@ struct ForwardKernel {
     return scan.chunk + (step - first_step) * scan.rows.B * keep_stride;
   }
 
-  // What the tile of rows at n fetches into L2 during a span: its share of the span that follows, in this panel or
+  // What the tile of that number fetches into L2 during a span: its share of the span that follows, in this panel or
   // the next to be visited, a line per term, so the first tiles bring the span whole.
   const S* soon(const S* panel_weights, int64_t K, int count, const Span& span, int64_t tile, bool downward) const {
     const int64_t terms = span.last - span.first, part = tile * terms * line<S>;

@@ -109,7 +109,7 @@ bool Team::wait(int thread, int size) {
 int this_cpu() { return sched_getcpu(); }
 
 // A worker that slept since the last call is often woken on the caller's CPU while another idles, and the two
-// then take turns for the whole call, which takes two to three times as long.
+// would take turns for the whole call.
 void leave_cpu(int cpu) {
   cpu_set_t allowed;
   if (cpu < 0 || sched_getcpu() != cpu || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;

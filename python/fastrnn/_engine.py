@@ -8,8 +8,7 @@ from types import ModuleType
 
 # libgomp's idle workers spin 300,000 pauses before they sleep: 16 ms of a core on a recent server,
 # after every call, taken from whoever else runs there and paid back by the scheduler in whole
-# ticks. 8,000 pauses still bridge the gap between two calls in a loop: 0.1 ms where a pause takes
-# 12 ns, 0.4 ms where it takes 45.
+# ticks. 8,000 pauses still bridge the gap between two calls in a loop, also where a pause is short.
 _SPIN = ("GOMP_SPINCOUNT", "8000")
 
 
