@@ -29,8 +29,8 @@ class BackwardCall {
         threads_ = std::max(threads_, forward_plans_.back().threads);
       }
       chunk_rows_ = backward_chunk_rows(shape);
-      const int64_t tile = tape.weights->kernels.tile_rows;
-      tiles = std::max(tiles, ceil_div(shape.I, tile) + ceil_div(shape.H, tile));
+      const int64_t width = tape.weights->kernels.operand_width;
+      tiles = std::max(tiles, ceil_div(shape.I, width) + ceil_div(shape.H, width));
       widest_sums = std::max(widest_sums, shape.I + shape.H + 1);
       for (int direction = 0; direction < stack_.D; ++direction) {
         weights_.push_back(tape.weights->transposed(layer, direction, interrupt));
@@ -41,7 +41,7 @@ class BackwardCall {
     scan.layout = layout_;
     scan.chunk_rows = chunk_rows_;
     for (Buffer& chunk : d_pre_) chunk = room<S>(layout_.panels(stack_.H), scan.panel_stride());
-    operands_ = room<S>(tiles, scan.operand_stride(tape.weights->kernels.tile_rows));
+    operands_ = room<S>(tiles, scan.operand_stride(tape.weights->kernels.operand_width));
     sums_ = room<S>(widest_sums, layout_.columns(stack_.H));
     for (int i = 0; i < std::min(stack_.L - 1, 2); ++i)
       d_inputs_[i] = room<S>(checked_product(T_, B_), stack_.H * stack_.D);
@@ -136,16 +136,15 @@ class BackwardCall {
     }
     const int64_t rows = scan.I + scan.H + 1, columns = layout_.panel_columns();
     const int64_t first = worker.begin(layout_.panels(scan.H)), last = worker.end(layout_.panels(scan.H));
-    const auto clear = [&](int64_t from, int64_t to) {
-      std::fill(scan.d_weights + from * columns, scan.d_weights + to * columns, S(0));
-    };
-    if (!worker.in_blocks(first * rows, last * rows, 1 << 16, clear)) return false;
+    if (scan.rows.total() == 0)  // no chunk will start the sums
+      std::fill(scan.d_weights + first * rows * columns, scan.d_weights + last * rows * columns, S(0));
     if (!worker.wait()) return false;
     for (size_t i = tape_.segments.list.size(); i-- > 0;) {
       const Segment& segment = tape_.segments.list[i];
       scan.first = segment.first;
       scan.last = segment.last;
       scan.turn = segment.turn;
+      scan.starts = i + 1 == tape_.segments.list.size();
       for (int state = 0; state < layout_.states; ++state)
         scan.initial[state] = saved.borders[state].template as<S>() + segment.border * stride;
       if (tape_.recomputes && !recompute(worker, layer, direction, scan)) return false;

@@ -3,9 +3,9 @@
 // Computes   input_gradient:   d_x[n, :] (+)= d_pre[n, input window] W_ih
 //            weight_gradient:  d_weights[panel, k, :] += sum_n operand[n, k] * d_pre[panel, n, :]
 //                              for k over the inputs, the previous h, and a constant 1 (the bias)
-// Shapes     d_pre (panels, chunk_rows, panel_columns); operands (tiles, chunk_rows, tile_rows):
-//            x then h_prev, cut into columns of one register tile and padded with zeros.
-// Work split rows of d_x, (panel, tile) pairs of d_weights: outputs only, never terms of a sum.
+// Shapes     d_pre (panels, chunk_rows, panel_columns); operands (tiles, chunk_rows, width): x then
+//            h_prev, cut into columns as wide as a register tile is high and padded with zeros.
+// Work split rows of d_x, rectangles of panels x tiles of d_weights: outputs only, never terms of a sum.
 // Cost       both run on the register tile of cpu/tile.h at its full height.
 // Limits     weight sums are two-level: `block_length` terms in a register, then blocks in order.
 #pragma once
@@ -42,29 +42,61 @@ struct RowList {
   }
 };
 
-// columns of one row -> tiles of `tile_rows` columns, chunk_rows * tile_rows elements apart.
-template <class Isa, class S>
-FASTRNN_TILE void cut_row(const S* row, int64_t columns, S* out, int64_t tile_stride) {
-  constexpr int width = Isa::tile_rows;
-  int64_t k = 0;
-  for (; k + width <= columns; k += width, out += tile_stride) {
-    __builtin_memcpy(out, row + k, width * sizeof(S));
+// The weight gradients of one thread: these panels of these operand tiles. Threads of the same tiles gather them
+// together; a thread that has tiles of its own reads back from its L2 what it gathered and meets nobody.
+struct WeightShare {
+  int64_t panel_begin, panel_end, tile_begin, tile_end;
+  int member, members;
+};
+
+static inline WeightShare weight_share(const Worker& worker, int64_t panels, int64_t tiles) {
+  int parts = 1;  // of the tiles; the split with the smallest largest share, fewest threads a tile among equals
+  int64_t least = INT64_MAX;
+  for (int p = worker.size; p >= 1; --p) {
+    if (worker.size % p != 0) continue;
+    const int64_t share = ceil_div(panels, worker.size / p) * ceil_div(tiles, p);
+    if (share < least) {
+      least = share;
+      parts = p;
+    }
   }
-  if (k < columns) {
-    for (int i = 0; i < width; ++i) out[i] = k + i < columns ? row[k + i] : S(0);
+  const int members = worker.size / parts, member = worker.thread / parts, part = worker.thread % parts;
+  return {panels * member / members,
+          panels * (member + 1) / members,
+          tiles * part / parts,
+          tiles * (part + 1) / parts,
+          member,
+          members};
+}
+
+// Tiles [first, last) of a row of `columns`: `Width` columns each, tile_stride apart.
+template <int Width, class S>
+FASTRNN_TILE void cut_row(const S* row, int64_t columns, int64_t first, int64_t last, S* out, int64_t tile_stride) {
+  int64_t k = first * Width;
+  for (; first < last && k + Width <= columns; ++first, k += Width, out += tile_stride) {
+    __builtin_memcpy(out, row + k, Width * sizeof(S));
+  }
+  if (first < last) {
+    for (int i = 0; i < Width; ++i) out[i] = k + i < columns ? row[k + i] : S(0);
   }
 }
 
-// Rows [begin, end) of the chunk's operands.
-template <class Isa, class S>
-static void gather_operands(const BackwardScan<S>& scan, const RowList<S>& list, int64_t begin, int64_t end) {
+// Rows [begin, end) of the chunk's operands, the tiles of one share.
+template <int Width, class S>
+static void gather_operands(const BackwardScan<S>& scan, const RowList<S>& list, const WeightShare& share,
+                            int64_t begin, int64_t end) {
   if (begin >= end) return;
-  const int64_t tile_stride = scan.operand_stride(Isa::tile_rows);
-  S* h_tiles = scan.operands + ceil_div(scan.I, Isa::tile_rows) * tile_stride;
+  const int64_t stride = scan.operand_stride(Width), x_tiles = ceil_div(scan.I, Width);
+  const int64_t x_last = share.tile_end < x_tiles ? share.tile_end : x_tiles;
+  const int64_t h_begin = share.tile_begin > x_tiles ? share.tile_begin : x_tiles;
+  S* out = scan.operands + begin * Width;
   auto cursor = list.at(begin);
-  for (int64_t n = begin; n < end; ++n, list.advance(cursor)) {
-    cut_row<Isa>(list.x(cursor), scan.I, scan.operands + n * Isa::tile_rows, tile_stride);
-    cut_row<Isa>(list.h_prev(cursor), scan.H, h_tiles + n * Isa::tile_rows, tile_stride);
+  for (int64_t n = begin; n < end; ++n, list.advance(cursor), out += Width) {
+    if (share.tile_begin < x_last)
+      cut_row<Width>(list.x(cursor), scan.I, share.tile_begin, x_last, out + share.tile_begin * stride, stride);
+    if (h_begin < share.tile_end)
+      cut_row<Width>(list.h_prev(cursor), scan.H, h_begin - x_tiles, share.tile_end - x_tiles, out + h_begin * stride,
+                     stride);
   }
 }
 
@@ -86,7 +118,7 @@ static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, co
       alignas(64) S sums[group_rows * panel_vectors * L::count];
       output_sums_of_width<Isa, S>(width, rows, d_pre + first * columns + layout.x_first() * L::count, columns, panels,
                                    depth, scan.panel_stride(), scan.weights.x + output * panels * depth * panel_units,
-                                   sums);
+                                   sums, [](int64_t, int64_t, int) {});
       auto cursor = start;
       for (int64_t r = 0; r < rows; ++r, list.advance(cursor)) {
         S* row = list.d_x(cursor);
@@ -101,41 +133,87 @@ static bool input_gradient(const BackwardScan<S>& scan, const Layout& layout, co
   return true;
 }
 
-// This thread's (panel, tile) pairs of the chunk's weight gradients.
-template <class Isa, class S, class W>
-static bool weight_gradient(const BackwardScan<S>& scan, const Layout& layout, int64_t rows, const S* d_pre,
-                            const Worker& worker) {
-  constexpr int height = Isa::tile_rows;
-  const int64_t columns = layout.panel_columns();
-  const int64_t x_tiles = ceil_div(scan.I, height), h_tiles = ceil_div(scan.H, height);
-  const int64_t tiles = x_tiles + h_tiles, pairs = layout.panels(scan.H) * tiles;
-  const int64_t operand_stride = scan.operand_stride(height);
+// out[k, :] += sum_n operand[n, k] d_pre[n, :] over one block of rows n, for the columns k of one operand
+// tile, the vectors [First, First + Count) of a panel; rows k >= valid are padding. The block that starts the
+// sums finds nothing in `out` to add to.
+template <class Isa, class S, int First, int Count, int Vectors>
+static __attribute__((noinline)) void operand_sums(const S* operand, int64_t rows, const S* d_pre, bool starts, S* out,
+                                                   int64_t valid, const S* soon) {
+  using L = Lanes<Isa, S>;
+  constexpr int height = rows_of_tile<Isa, Count>;
+  // The totals have been away since the last block: call them back while this one is summed.
+  for (int64_t k = 0; k < valid && k < height; ++k)
+    for (int v = 0; v < Count * Isa::bytes; v += 64)
+      __builtin_prefetch(reinterpret_cast<const char*>(out + (k * Vectors + First) * L::count) + v, 1, 3);
+  typename L::V acc[1][height][Count] = {};
+  const S* a[height];
+#pragma GCC unroll 8
+  for (int r = 0; r < height; ++r) a[r] = operand + r;
+  multiply_add<Isa, S, 0, Count, Vectors, height>(acc, a, rows, d_pre + First * L::count, 0, soon);
+#pragma GCC unroll 8
+  for (int r = 0; r < height; ++r) {
+    if (r >= valid) break;
+#pragma GCC unroll 4
+    for (int v = 0; v < Count; ++v) {
+      S* sum = out + (r * Vectors + First + v) * L::count;
+      L::store(sum, starts ? acc[0][r][v] : L::load(sum) + acc[0][r][v]);
+    }
+  }
+}
+
+template <class Isa, class S, int Vectors>
+static void column_sums(const S* d_pre, int64_t rows, bool starts, S* out) {
+  using L = Lanes<Isa, S>;
   const int64_t block = block_length(rows);
-  for (int64_t pair = worker.begin(pairs), end = worker.end(pairs); pair < end;) {
+  for (int64_t n = 0; n < rows; n += block) {
+    const int64_t last = n + block < rows ? n + block : rows;
+    typename L::V acc[Vectors] = {};
+    for (int64_t i = n; i < last; ++i)
+#pragma GCC unroll 4
+      for (int v = 0; v < Vectors; ++v) acc[v] = acc[v] + L::load(d_pre + (i * Vectors + v) * L::count);
+#pragma GCC unroll 4
+    for (int v = 0; v < Vectors; ++v) {
+      S* sum = out + v * L::count;
+      L::store(sum, starts && n == 0 ? acc[v] : L::load(sum) + acc[v]);
+    }
+  }
+}
+
+// This thread's part of the chunk's weight gradients; `starts`: of the first chunk, to which the others add.
+template <class Isa, class S, class W>
+static bool weight_gradient(const BackwardScan<S>& scan, const Layout& layout, const WeightShare& share, int64_t rows,
+                            bool starts, const S* d_pre, const Worker& worker) {
+  constexpr int height = rows_of_tile<Isa, W::x_count>;
+  const int64_t columns = layout.panel_columns(), stride = scan.operand_stride(height);
+  const int64_t x_tiles = ceil_div(scan.I, height), tiles = x_tiles + ceil_div(scan.H, height);
+  const int64_t block = block_length(rows);
+  for (int64_t panel = share.panel_begin; panel < share.panel_end; ++panel) {
     if (!worker.proceed()) return false;
-    const int64_t panel = pair / tiles, first = pair % tiles;
-    const int64_t last = tiles < first + (end - pair) ? tiles : first + (end - pair);
-    pair += last - first;
     const S* of_panel = d_pre + panel * scan.panel_stride();
     S* sums = scan.d_weights + panel * (scan.I + scan.H + 1) * columns;
     // A block of d_pre stays in L1 while every tile of operands passes over it.
     for (int64_t n = 0; n < rows; n += block) {
-      const int64_t depth = rows - n < block ? rows - n : block;
-      for (int64_t tile = first; tile < last; ++tile) {
-        const S* operand = scan.operands + tile * operand_stride + n * height;
+      const int64_t depth = rows - n < block ? rows - n : block, lines = columns / line<S>;
+      const S* next = n + depth < rows ? of_panel + (n + depth) * columns : of_panel + scan.panel_stride();
+      for (int64_t tile = share.tile_begin; tile < share.tile_end; ++tile) {
+        const S* operand = scan.operands + tile * stride + n * height;
+        // The first tiles fetch the block that follows, the others the operands that do.
+        const int64_t part = tile - share.tile_begin;
+        const S* soon = part < lines ? next + part * depth * line<S> : operand + stride;
         if (tile < x_tiles) {
           const int64_t k = tile * height;
           operand_sums<Isa, S, W::x_first, W::x_count, W::vectors>(
-              operand, depth, of_panel + n * columns, sums + k * columns, scan.I - k, operand + operand_stride);
+              operand, depth, of_panel + n * columns, starts && n == 0, sums + k * columns, scan.I - k, soon);
         } else {
           const int64_t k = (tile - x_tiles) * height;
           operand_sums<Isa, S, W::h_first, W::h_count, W::vectors>(operand, depth, of_panel + n * columns,
-                                                                   sums + (scan.I + k) * columns, scan.H - k,
-                                                                   operand + operand_stride);
+                                                                   starts && n == 0, sums + (scan.I + k) * columns,
+                                                                   scan.H - k, soon);
         }
       }
     }
-    if (last == tiles) column_sums<Isa, S, W::vectors>(of_panel, rows, sums + (scan.I + scan.H) * columns);
+    if (share.tile_end == tiles)
+      column_sums<Isa, S, W::vectors>(of_panel, rows, starts, sums + (scan.I + scan.H) * columns);
   }
   return true;
 }

@@ -3,7 +3,6 @@
 // Computes   input_sums      out = bias + x W_ih        over the inputs
 //            recurrent_sums  out = input + h W_hh       over the units
 //            output_sums     out = d_pre W              over the slots' columns
-//            operand_sums    out += operand^T d_pre     over the rows of a chunk
 //            each in blocks of block_length: a block in registers, the total in L1
 //            Where tiles of rows share weights past L1, all of them pass over one span of weights, a few
 //            blocks, before the next span is touched: every product reads its weights from L1.
@@ -170,12 +169,12 @@ static __attribute__((noinline)) void output_block(const S* first_row, int64_t r
   typename L::V acc[1][Rows][Width] = {};
   for (int64_t p = 0; p < pieces; ++p) {
     const S* a[Rows];
-#pragma GCC unroll 8
+#pragma GCC unroll 24
     for (int r = 0; r < Rows; ++r) a[r] = first_row + p * a_stride + r * row_stride;
     multiply_add<Isa, S, 0, Width>(acc, a, depth, weights + p * depth * Width * L::count, 0,
                                    soon + p * depth * line<S>);
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 24
   for (int r = 0; r < Rows; ++r)
 #pragma GCC unroll 4
     for (int v = 0; v < Width; ++v) {
@@ -184,82 +183,107 @@ static __attribute__((noinline)) void output_block(const S* first_row, int64_t r
     }
 }
 
+// `Blocks` blocks of output_sums for one row, side by side: one block's few chains would leave the FMA units
+// waiting. Their sums are added in their order.
+template <class Isa, class S, int Blocks, int Width>
+static __attribute__((noinline)) void output_row(const S* const (&a)[Blocks], int64_t pieces, int64_t depth,
+                                                 int64_t a_stride, const S* weights, bool starts, S* out) {
+  using L = Lanes<Isa, S>;
+  typename L::V acc[Blocks][Width] = {};
+  const int64_t stride = pieces * depth * Width * L::count;
+  for (int64_t p = 0; p < pieces; ++p, weights += depth * Width * L::count) {
+    for (int64_t k = 0; k < depth; ++k) {
+#pragma GCC unroll 8
+      for (int q = 0; q < Blocks; ++q) {
+        const S* of_term = weights + q * stride + k * Width * L::count;
+        const typename L::V scalar = L::all(a[q][p * a_stride + k]);
+#pragma GCC unroll 4
+        for (int v = 0; v < Width; ++v) {
+          acc[q][v] = Isa::fma(scalar, L::load(of_term + v * L::count), acc[q][v]);
+        }
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < Width; ++v) {
+    typename L::V total = starts ? acc[0][v] : L::load(out + v * L::count) + acc[0][v];
+#pragma GCC unroll 8
+    for (int q = 1; q < Blocks; ++q) total = total + acc[q][v];
+    L::store(out + v * L::count, total);
+  }
+}
+
+// The blocks of output_sums: `pieces` runs of `count` terms from term `first` of panel `panel`.
+struct OutputBlocks {
+  int64_t panels, depth, together, length;
+  OutputBlocks(int64_t panels, int64_t depth) : panels(panels), depth(depth) {
+    const int64_t block = block_length(panels * depth);
+    together = depth >= block ? 1 : block / depth;
+    length = even_length(depth, block);
+  }
+  int64_t of_panel() const { return (depth + length - 1) / length; }
+  int64_t count() const { return (panels + together - 1) / together * of_panel(); }
+  // Blocks from the first on that are of one size.
+  int64_t alike() const { return depth % length == 0 ? panels / together * of_panel() : 0; }
+  struct Block {
+    int64_t panel, first, pieces, count;
+  };
+  Block at(int64_t i) const {
+    const int64_t panel = i / of_panel() * together, first = i % of_panel() * length;
+    return {panel, first, panel + together < panels ? together : panels - panel,
+            depth - first < length ? depth - first : length};
+  }
+};
+
 // out[n, :] = sum_k a[n, k] weights[k, :] for `rows` <= group_rows rows of d_pre and one panel of outputs. A row
 // lies in `panels` runs of `depth` elements, a_stride apart; narrow runs share a block, wide ones are cut. Every
 // tile of rows passes over a block of weights before the next block is touched: the block is read from L1, and
-// no level has to hold more than one block of both operands.
-template <class Isa, class S, int Width>
+// no level has to hold more than one block of both operands. fetch(i, n, count), beside block i of the rows
+// [n, n + count), may fetch what the caller reads after the sums.
+template <class Isa, class S, int Width, class Fetch>
 static void output_sums(int64_t rows, const S* first_row, int64_t row_stride, int64_t panels, int64_t depth,
-                        int64_t a_stride, const S* weights, S* out) {
+                        int64_t a_stride, const S* weights, S* out, const Fetch& fetch) {
   using L = Lanes<Isa, S>;
-  const int64_t block = block_length(panels * depth), together = depth >= block ? 1 : block / depth;
-  const int64_t length = even_length(depth, block);
-  for (int64_t panel = 0; panel < panels; panel += together) {
-    const int64_t pieces = panel + together < panels ? together : panels - panel;
-    for (int64_t first = 0; first < depth; first += length) {
-      const int64_t count = depth - first < length ? depth - first : length;
-      const int64_t terms = pieces * count;
-      const S* of_block = weights + (panel * depth + first) * Width * L::count;
-      const S* next = of_block + terms * Width * L::count;
-      for_row_tiles<Isa>(0, rows, [&]<int Rows>(int64_t n) {
-        const int64_t part = n / Isa::tile_rows;  // of the next block, which is four times a tile's lines
-        output_block<Isa, S, Rows, Width>(
-            first_row + n * row_stride + panel * a_stride + first, row_stride, pieces, count, a_stride, of_block,
-            panel == 0 && first == 0, out + n * Width * L::count, next + (part < Width ? part : 0) * terms * line<S>);
-      });
+  // Twice a full tile's rows at most: there are no more registers for their addresses.
+  constexpr int height = rows_of_tile < Isa, Width == 1 ? 2 : Width >, side_by_side = 8 / Width;
+  const OutputBlocks blocks(panels, depth);
+  const int64_t alike = rows == 1 ? blocks.alike() : 0, count = blocks.count();
+  for (int64_t i = 0; i < count;) {
+    const OutputBlocks::Block block = blocks.at(i);
+    const int64_t terms = block.pieces * block.count;
+    const S* of_block = weights + (block.panel * depth + block.first) * Width * L::count;
+    if (i + side_by_side <= alike) {
+      const S* a[side_by_side];
+      for (int q = 0; q < side_by_side; ++q) {
+        const OutputBlocks::Block at = blocks.at(i + q);
+        a[q] = first_row + at.panel * a_stride + at.first;
+      }
+      output_row<Isa, S, side_by_side, Width>(a, block.pieces, block.count, a_stride, of_block, i == 0, out);
+      i += side_by_side;
+      continue;
     }
+    const S* next = of_block + terms * Width * L::count;
+    for_row_tiles<Isa, height>(0, rows, [&]<int Rows>(int64_t n) {
+      const int64_t part = n / height;  // of the next block, which is Width times a tile's lines
+      fetch(i, n, Rows);
+      output_block<Isa, S, Rows, Width>(first_row + n * row_stride + block.panel * a_stride + block.first, row_stride,
+                                        block.pieces, block.count, a_stride, of_block, i == 0,
+                                        out + n * Width * L::count, next + (part < Width ? part : 0) * terms * line<S>);
+    });
+    ++i;
   }
 }
 
-template <class Isa, class S>
+template <class Isa, class S, class Fetch>
 FASTRNN_TILE void output_sums_of_width(int width, int64_t rows, const S* first_row, int64_t row_stride, int64_t panels,
-                                       int64_t depth, int64_t a_stride, const S* weights, S* out) {
+                                       int64_t depth, int64_t a_stride, const S* weights, S* out, const Fetch& fetch) {
+  const auto sums = [&]<int Width>() {
+    output_sums<Isa, S, Width>(rows, first_row, row_stride, panels, depth, a_stride, weights, out, fetch);
+  };
   switch (width) {
-    case 1: return output_sums<Isa, S, 1>(rows, first_row, row_stride, panels, depth, a_stride, weights, out);
-    case 2: return output_sums<Isa, S, 2>(rows, first_row, row_stride, panels, depth, a_stride, weights, out);
-    default: return output_sums<Isa, S, 4>(rows, first_row, row_stride, panels, depth, a_stride, weights, out);
-  }
-}
-
-// out[k, :] += sum_n operand[n, k] d_pre[n, :] over one block of rows n, for the tile_rows columns k of one
-// operand tile, the vectors [First, First + Count) of a panel; rows k >= valid are padding.
-template <class Isa, class S, int First, int Count, int Vectors>
-static __attribute__((noinline)) void operand_sums(const S* operand, int64_t rows, const S* d_pre, S* out,
-                                                   int64_t valid, const S* soon) {
-  using L = Lanes<Isa, S>;
-  constexpr int height = Isa::tile_rows;
-  // The totals have been away since the last block: call them back while this one is summed.
-  for (int64_t k = 0; k < valid && k < height; ++k)
-    for (int v = 0; v < Count * Isa::bytes; v += 64)
-      __builtin_prefetch(reinterpret_cast<const char*>(out + (k * Vectors + First) * L::count) + v, 1, 3);
-  typename L::V acc[1][height][Count] = {};
-  const S* a[height];
-#pragma GCC unroll 8
-  for (int r = 0; r < height; ++r) a[r] = operand + r;
-  multiply_add<Isa, S, 0, Count, Vectors, height>(acc, a, rows, d_pre + First * L::count, 0, soon);
-#pragma GCC unroll 8
-  for (int r = 0; r < height; ++r) {
-    if (r >= valid) break;
-#pragma GCC unroll 4
-    for (int v = 0; v < Count; ++v) {
-      S* sum = out + (r * Vectors + First + v) * L::count;
-      L::store(sum, L::load(sum) + acc[0][r][v]);
-    }
-  }
-}
-
-template <class Isa, class S, int Vectors>
-static void column_sums(const S* d_pre, int64_t rows, S* out) {
-  using L = Lanes<Isa, S>;
-  const int64_t block = block_length(rows);
-  for (int64_t n = 0; n < rows; n += block) {
-    const int64_t last = n + block < rows ? n + block : rows;
-    typename L::V acc[Vectors] = {};
-    for (int64_t i = n; i < last; ++i)
-#pragma GCC unroll 4
-      for (int v = 0; v < Vectors; ++v) acc[v] = acc[v] + L::load(d_pre + (i * Vectors + v) * L::count);
-#pragma GCC unroll 4
-    for (int v = 0; v < Vectors; ++v) L::store(out + v * L::count, L::load(out + v * L::count) + acc[v]);
+    case 1: return sums.template operator()<1>();
+    case 2: return sums.template operator()<2>();
+    default: return sums.template operator()<4>();
   }
 }
 

@@ -136,8 +136,9 @@ struct BackwardScan {
   const S* keep;
   S* d_state[2];     // (B, state_stride): in the gradients of the final states, out those of the initial
   S* d_pre[2];       // two chunks of (panels, chunk_rows, panel_columns), panels panel_stride apart
-  S* operands;       // (tiles, chunk_rows, tile_rows): x and h_prev, cut into columns of a tile
-  S* d_weights;      // (panels, I + H + 1, panel_columns), zero at first: dW_x, dW_h, d_bias
+  S* operands;       // (tiles, chunk_rows, operand_width): x and h_prev, cut into columns of a tile
+  S* d_weights;      // (panels, I + H + 1, panel_columns): dW_x, dW_h, d_bias
+  bool starts;       // these are the first steps to be run: d_weights holds nothing yet
   int64_t chunk_rows;  // room of one chunk; chunks are whole steps
   Partition partition;
 
@@ -146,7 +147,7 @@ struct BackwardScan {
   // One more row between panels, one more vector between tiles: chunks are powers of two long, and
   // the same row of every panel would fall into the same sets of both caches.
   FASTRNN_INLINE int64_t panel_stride() const { return (chunk_rows + 1) * layout.panel_columns(); }
-  FASTRNN_INLINE int64_t operand_stride(int tile_rows) const { return chunk_rows * tile_rows + layout.lanes; }
+  FASTRNN_INLINE int64_t operand_stride(int width) const { return chunk_rows * width + layout.lanes; }
   FASTRNN_INLINE const S* next(int state, int64_t step) const {
     return history[state] + (rows.offset[step] - rows.offset[first]) * state_stride();
   }
@@ -166,6 +167,7 @@ struct CellKernels {
   const char* cell;
   Layout layout;
   int tile_rows;
+  int operand_width;  // columns of an operand tile of the weight gradient
   void (*forward)(const ForwardScan<S>&, const Worker&);
   void (*backward)(const BackwardScan<S>&, const Worker&);
 };

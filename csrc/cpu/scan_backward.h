@@ -83,9 +83,30 @@ struct BackwardKernel {
       const int64_t panels = layout.panels(scan.H), depth = layout.h_count() * L::count;
       const S* weights = scan.weights.h + output * panels * depth * width * L::count;
       output_sums_of_width<Isa, S>(width, rows, d_pre_row(later, step + 1, b) + layout.h_first() * L::count,
-                                   layout.panel_columns(), panels, depth, scan.panel_stride(), weights, sums);
+                                   layout.panel_columns(), panels, depth, scan.panel_stride(), weights, sums,
+                                   [&](int64_t i, int64_t n, int count) FASTRNN_INLINED_LAMBDA {
+                                     for (int r = 0; r < count; ++r) fetch(i, step, b + n + r, output * width);
+                                   });
     }
     apply_cell(product, chunk, step, b, rows, output, sums);
+  }
+
+  static void fetch_lines(const S* data, int64_t elements) {
+    for (int64_t i = 0; i < elements; i += line<S>) __builtin_prefetch(data + i, 0, 2);
+  }
+
+  // What the cell will read of a row in `width` groups, into L2, beside the products: of many rows it lies past
+  // L2, in pieces of a few lines that nothing else would foresee.
+  void fetch(int64_t i, int64_t step, int64_t b, int64_t group) const {
+    const int64_t unit = group * L::count, units = int64_t(scan.weights.h_width) * L::count;
+    if (step < 0) return;
+    if (i == 0 && Cell::saved > 0) {
+      fetch_lines(scan.kept(step) + b * keep_stride + unit * Cell::slots, units * Cell::slots);
+    } else if (i == 1) {
+      fetch_lines(scan.prev(Cell::states - 1, step) + b * state_stride + unit, units);
+    } else if (i == 2 && scan.d_y != nullptr) {
+      fetch_lines(scan.d_y + scan.rows.time(step, b) * scan.d_y_step + scan.rows.row[b] * scan.d_y_row + unit, units);
+    }
   }
 
   // The cell on the sums d_pre_{s+1} W_hh of `rows` rows of one output panel.
@@ -180,16 +201,22 @@ struct BackwardKernel {
     return {first, last, offset[first], offset[last] - offset[first], d_pre};
   }
 
-  // The chunk's input and weight gradients. The operands are gathered by all, then read by all.
+  // The chunk's input and weight gradients. Nobody waits for who still reads this chunk: its memory is
+  // written again only after the next chunk's steps, where all have met.
   bool products(const Chunk& chunk) const {
+    constexpr int width = rows_of_tile<Isa, W::x_count>;
     const RowList<S> list{scan, chunk.first, chunk.base, chunk.rows};
-    const auto gather = [&](int64_t from, int64_t to) { gather_operands<Isa>(scan, list, from, to); };
-    const int64_t about_a_million = (1 << 20) / (scan.I + scan.H) + 1;
-    if (!worker.in_blocks(worker.begin(chunk.rows), worker.end(chunk.rows), about_a_million, gather)) return false;
     if (scan.d_x != nullptr && !input_gradient<Isa, S>(scan, layout, list, chunk.d_pre, worker)) return false;
-    if (!worker.wait()) return false;
-    if (!weight_gradient<Isa, S, W>(scan, layout, chunk.rows, chunk.d_pre, worker)) return false;
-    return worker.wait();
+    const int64_t panels = layout.panels(scan.H), tiles = ceil_div(scan.I, width) + ceil_div(scan.H, width);
+    const WeightShare share = weight_share(worker, panels, tiles);
+    const auto gather = [&](int64_t from, int64_t to) { gather_operands<width>(scan, list, share, from, to); };
+    const int64_t about_a_million = (1 << 20) / (scan.I + scan.H) + 1;
+    const int64_t begin = chunk.rows * share.member / share.members,
+                  end = chunk.rows * (share.member + 1) / share.members;
+    if (!worker.in_blocks(begin, end, about_a_million, gather)) return false;
+    if (share.members > 1 && !worker.wait()) return false;
+    const bool starts = scan.starts && chunk.last == scan.last;
+    return weight_gradient<Isa, S, W>(scan, layout, share, chunk.rows, starts, chunk.d_pre, worker);
   }
 };
 

@@ -8,8 +8,9 @@
 namespace fastrnn::cpu {
 namespace {
 
-// A block's input products stay in L2 beside the weights of a layer.
-constexpr int64_t block_bytes = int64_t(128) << 10;
+// A block's input products stay in L2 beside the recurrent weights; the longer it is, the more seldom the input weights
+// push those out.
+constexpr int64_t block_bytes = int64_t(512) << 10;
 constexpr int64_t most_steps = 128;
 
 template <class S>

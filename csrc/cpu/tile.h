@@ -71,7 +71,7 @@ FASTRNN_TILE void multiply_add(typename Isa::template Vec<S>::type (&acc)[Panels
       for (int v = 0; v < Count; ++v) {
         weight[v] = L::load(w + q * panel_stride + (k * Stride + v) * L::count);
       }
-#pragma GCC unroll 8
+#pragma GCC unroll 24
       for (int r = 0; r < Rows; ++r) {
         const V scalar = L::all(a[r][k * Step]);
 #pragma GCC unroll 4

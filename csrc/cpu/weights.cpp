@@ -11,8 +11,8 @@ namespace {
 
 // Weights are hashed in blocks: of a size of their own, so that the value is the same for any number
 // of threads, and large enough that joining their values costs nothing.
-constexpr int64_t block_bytes = int64_t(1) << 20;
-constexpr int64_t worth_a_team = int64_t(4) << 20;
+constexpr int64_t block_bytes = int64_t(128) << 10;
+constexpr int64_t worth_a_team = int64_t(512) << 10;
 
 uint64_t join(uint64_t all, uint64_t one) {
   all = (all ^ one) * 0xBF58476D1CE4E5B9;

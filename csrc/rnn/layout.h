@@ -66,7 +66,7 @@ FASTRNN_INLINE constexpr Layout layout_of(int lanes) {
 // Transposed weights for the backward products: output units in panels of `width` vectors.
 FASTRNN_INLINE constexpr int backward_width(int64_t units, int lanes) {
   const int64_t groups = ceil_div(units, lanes);
-  return groups >= 8 ? 4 : groups >= 2 ? 2 : 1;
+  return groups >= 3 ? 4 : groups == 2 ? 2 : 1;
 }
 
 }  // namespace fastrnn

@@ -40,7 +40,7 @@ def test_number_of_threads(cell: str, dtype: str, stack: str, size: tuple[int, .
     problem = problem_of(cell, dtype, stack, size, ragged=size[0] == 3)
     _core.set_num_threads(1)
     expected = run_engine(problem)
-    for count in (2, 3, 1):
+    for count in (2, 3, 4, 1):
         _core.set_num_threads(count)
         assert_same_results(run_engine(problem), expected, (count, problem.case))
 

@@ -30,8 +30,8 @@ struct CellTable;
 template <class Isa, class S, class... Cells>
 struct CellTable<Isa, S, cells::TypeList<Cells...>> {
   static constexpr CellKernels<S> rows[] = {{Isa::name, Cells::name, layout_of<Cells>(Lanes<Isa, S>::count),
-                                             Isa::tile_rows, scan_forward<Isa, Cells, S>,
-                                             scan_backward<Isa, Cells, S>}...};
+                                             Isa::tile_rows, rows_of_tile<Isa, WindowsOf<Isa, Cells, S>::type::x_count>,
+                                             scan_forward<Isa, Cells, S>, scan_backward<Isa, Cells, S>}...};
   static constexpr IsaKernels<S> kernels = {rows, int(sizeof...(Cells)), activate<Isa, S, false>,
                                             activate<Isa, S, true>, hash<Isa>};
 };
