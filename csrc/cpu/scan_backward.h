@@ -6,7 +6,7 @@
 //            d_weights += [x | h_prev | 1]^T d_pre.
 // Shapes     d_pre of a chunk: (panels, chunk_rows, panel_columns), so that each of the three
 //            products reads it in its own order without strides of a page; see cpu/scan.h.
-// Work split as forward: a thread owns rows (meets once per chunk) or output units (once per step);
+// Work split as forward: a thread owns rows of a chunk (meets once per chunk) or output units (once per step);
 //            d_x is split by rows, d_weights by panels. No sum is ever split between threads.
 // Cost       2*2*slots*H*(I+H) flops per row of a step, in three products of equal shape.
 // Limits     a weight gradient is a two-level sum: at most `block_length` terms in a register, then
@@ -44,24 +44,25 @@ struct BackwardKernel {
   const BackwardScan<S>& scan;
   const Worker& worker;
   const int64_t state_stride, keep_stride;
-  int64_t row_begin, row_end;    // sorted rows of this thread
+  int64_t row_begin, row_end;    // sorted rows of this thread in the present chunk
   int64_t width_begin, width_end;  // its panels of transposed W_hh
   bool long_steps;  // a step takes long enough to look at the interrupt inside it
 
   BackwardKernel(const BackwardScan<S>& scan, const Worker& worker)
       : scan(scan), worker(worker), state_stride(scan.state_stride()), keep_stride(scan.keep_stride()) {
     const int64_t outputs = ceil_div(scan.H, int64_t(scan.weights.h_width) * L::count);
-    if (scan.partition == Partition::rows) {
-      row_begin = scan.rows.border(worker.thread, worker.size, scan.first, scan.last);
-      row_end = scan.rows.border(worker.thread + 1, worker.size, scan.first, scan.last);
-      width_begin = 0;
-      width_end = outputs;
-    } else {
-      row_begin = 0;
-      row_end = scan.rows.B;
-      width_begin = worker.begin(outputs);
-      width_end = worker.end(outputs);
-    }
+    const bool by_rows = scan.partition == Partition::rows;
+    width_begin = by_rows ? 0 : worker.begin(outputs);
+    width_end = by_rows ? outputs : worker.end(outputs);
+    take_rows(scan.first, scan.last);
+  }
+
+  // This thread's rows within some steps. Short rows are not alive in late steps: shares that are equal over all
+  // steps would leave whole chunks to one thread, and the team meets after every chunk.
+  void take_rows(int64_t first, int64_t last) {
+    const bool by_rows = scan.partition == Partition::rows;
+    row_begin = by_rows ? scan.rows.border(worker.thread, worker.size, first, last) : 0;
+    row_end = by_rows ? scan.rows.border(worker.thread + 1, worker.size, first, last) : scan.rows.B;
     const int64_t block =
         rows_between_looks(2 * layout.columns(scan.H) * scan.weights.h_width * L::count, Isa::tile_rows);
     long_steps = (row_end - row_begin) * (width_end - width_begin) > block;
@@ -178,11 +179,12 @@ struct BackwardKernel {
     step_tiles(Product::none, chunk, later, step, ended, mine(scan.rows.active[step]));
   }
 
-  void run() const {
+  void run() {
     Chunk later{scan.last, scan.last, scan.rows.offset[scan.last], 0, scan.d_pre[scan.turn ^ 1]};
     int turn = scan.turn;
     while (later.first > scan.first) {
       const Chunk chunk = chunk_before(later.first, scan.d_pre[turn]);
+      take_rows(chunk.first, chunk.last);
       for (int64_t s = chunk.last - 1; s >= chunk.first; --s) {
         run_step(chunk, s + 1 == chunk.last ? later : chunk, s);
         const bool meets = scan.partition == Partition::units || s == chunk.first;
@@ -222,7 +224,7 @@ struct BackwardKernel {
 
 template <class Isa, class Cell, class S>
 static void scan_backward(const BackwardScan<S>& scan, const Worker& worker) {
-  const BackwardKernel<Isa, Cell, S> kernel(scan, worker);
+  BackwardKernel<Isa, Cell, S> kernel(scan, worker);
   kernel.run();
 }
 
