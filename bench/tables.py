@@ -105,6 +105,7 @@ class Mean:
 
     threads: int
     ratio: float
+    at_floor: float | None  # what the ratio would be if each of our times were the floor
     rows: int
     disturbed: int  # rows left out
 
@@ -115,10 +116,14 @@ def geometric_means(rows: list[Row]) -> Iterator[Mean]:
         compared = [
             row for row in rows if row.threads == threads and row.ratio(row.best_peer()) is not None
         ]
-        ratios = [row.ratio(row.best_peer()) or 0.0 for row in compared if not row.is_disturbed()]
-        if ratios:
-            mean = statistics.geometric_mean(ratios)
-            yield Mean(threads, mean, len(ratios), len(compared) - len(ratios))
+        kept = [row for row in compared if not row.is_disturbed()]
+        if kept:
+            ratios = [row.ratio(row.best_peer()) or 0.0 for row in kept]
+            shares = [row.share_of_floor() for row in kept]
+            mean, at_floor = statistics.geometric_mean(ratios), None
+            if None not in shares:
+                at_floor = mean / statistics.geometric_mean([share or 0.0 for share in shares])
+            yield Mean(threads, mean, at_floor, len(kept), len(compared) - len(kept))
 
 
 def is_disturbed(measurement: Measurement) -> bool:

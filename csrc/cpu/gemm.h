@@ -1,7 +1,7 @@
 // The two products of a chunk that are summed over time: input gradients and weight gradients.
 //
 // Computes   input_gradient:   d_x[n, :] (+)= d_pre[n, input window] W_ih
-//            weight_gradient:  d_weights[panel, k, :] += sum_n operand[n, k] * d_pre[panel, n, :]
+//            weight_gradient:  d_weights[panel, k, :] (+)= sum_n operand[n, k] * d_pre[panel, n, :]
 //                              for k over the inputs, the previous h, and a constant 1 (the bias)
 // Shapes     d_pre (panels, chunk_rows, panel_columns); operands (tiles, chunk_rows, width): x then
 //            h_prev, cut into columns as wide as a register tile is high and padded with zeros.

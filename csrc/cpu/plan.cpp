@@ -34,7 +34,8 @@ double step_us(const ScanShape& shape, const Work& work, double rows, double par
   return std::max({arithmetic, stream, std::min(passes, arithmetic * 1.5)}) + tiles * tile_overhead_us;
 }
 
-Plan choose(const ScanShape& shape, const Work& work, int limit, int64_t parts) {
+// `idle_join`: threads beyond the parts have no share of a step, but of the work outside the steps.
+Plan choose(const ScanShape& shape, const Work& work, int limit, int64_t parts, bool idle_join) {
   const double steps = double(std::max<int64_t>(shape.steps, 1));
   const double rows = double(shape.total) / steps;
   Plan best{1, Partition::rows, 0, steps * step_us(shape, work, rows, 1) + work.extra_us,
@@ -44,9 +45,9 @@ Plan choose(const ScanShape& shape, const Work& work, int limit, int64_t parts) 
     if (shape.B >= threads) {
       const double us = steps * step_us(shape, work, std::max(1.0, rows / threads), 1) + rest;
       if (us < best.microseconds)
-        best = {threads, Partition::rows, 0, us, "rows split: each thread runs all steps of its rows, no barriers"};
+        best = {threads, Partition::rows, 0, us, "rows split: each thread runs the steps of its rows by itself"};
     }
-    if (parts >= threads) {
+    if (parts >= threads || idle_join) {
       const double part = double(ceil_div(parts, threads)) / double(parts);
       const double us = steps * (step_us(shape, work, rows, part) + barrier_us) + rest;
       if (us < best.microseconds)
@@ -70,7 +71,7 @@ Plan plan_forward(const ScanShape& shape, int thread_limit) {
   const double input_us = 2.0 * input * double(shape.total) / flops_per_us(shape);
   const double joined = ahead ? 0 : input;
   const Work work{2.0 * (recurrent + joined), (recurrent + joined) * double(shape.element_size), ahead ? input_us : 0};
-  Plan plan = choose(shape, work, thread_limit, shape.layout.panels(shape.H));
+  Plan plan = choose(shape, work, thread_limit, shape.layout.panels(shape.H), false);
   if (ahead) {
     const double step_bytes = double(shape.B) * columns * double(shape.element_size);
     // Past L2, every chunk streams the input weights from L3 once more: fewer, longer chunks.
@@ -89,7 +90,7 @@ Plan plan_backward(const ScanShape& shape, int thread_limit) {
   const double products_us = 2.0 * (2 * input + recurrent) * double(shape.total) / flops_per_us(shape);
   const Work work{2.0 * recurrent, recurrent * double(shape.element_size), products_us};
   const int64_t outputs = ceil_div(shape.H, int64_t(backward_width(shape.H, shape.layout.lanes)) * shape.layout.lanes);
-  return choose(shape, work, thread_limit, outputs);
+  return choose(shape, work, thread_limit, outputs, true);
 }
 
 int64_t backward_chunk_rows(const ScanShape& shape) {

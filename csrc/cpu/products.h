@@ -11,7 +11,7 @@
 //            a few cycles beside its hundreds, and the products need compiling once, not per cell.
 // Work split none: the kernels above call it for the rows and panels that a thread owns.
 // Cost       see cpu/tile.h.
-// Limits     the order of every sum is fixed here and nowhere else.
+// Limits     the order of every sum is fixed here and, for weight gradients, in cpu/gemm.h.
 #pragma once
 
 #include "scan.h"
@@ -216,19 +216,19 @@ static __attribute__((noinline)) void output_row(const S* const (&a)[Blocks], in
 // The blocks of output_sums: `pieces` runs of `count` terms from term `first` of panel `panel`.
 struct OutputBlocks {
   int64_t panels, depth, together, length;
-  OutputBlocks(int64_t panels, int64_t depth) : panels(panels), depth(depth) {
+  FASTRNN_INLINE OutputBlocks(int64_t panels, int64_t depth) : panels(panels), depth(depth) {
     const int64_t block = block_length(panels * depth);
     together = depth >= block ? 1 : block / depth;
     length = even_length(depth, block);
   }
-  int64_t of_panel() const { return (depth + length - 1) / length; }
-  int64_t count() const { return (panels + together - 1) / together * of_panel(); }
+  FASTRNN_INLINE int64_t of_panel() const { return (depth + length - 1) / length; }
+  FASTRNN_INLINE int64_t count() const { return (panels + together - 1) / together * of_panel(); }
   // Blocks from the first on that are of one size.
-  int64_t alike() const { return depth % length == 0 ? panels / together * of_panel() : 0; }
+  FASTRNN_INLINE int64_t alike() const { return depth % length == 0 ? panels / together * of_panel() : 0; }
   struct Block {
     int64_t panel, first, pieces, count;
   };
-  Block at(int64_t i) const {
+  FASTRNN_INLINE Block at(int64_t i) const {
     const int64_t panel = i / of_panel() * together, first = i % of_panel() * length;
     return {panel, first, panel + together < panels ? together : panels - panel,
             depth - first < length ? depth - first : length};

@@ -48,7 +48,7 @@ struct Share {
 };
 
 enum class Partition {
-  rows,   // each thread runs all steps of its rows: no meeting at all
+  rows,   // each thread runs all steps of its rows: it meets nobody, in backward once per chunk
   units,  // each thread owns panels, whose weights stay in its cache: one meeting per step
 };
 

@@ -6,8 +6,8 @@
 //            d_weights += [x | h_prev | 1]^T d_pre.
 // Shapes     d_pre of a chunk: (panels, chunk_rows, panel_columns), so that each of the three
 //            products reads it in its own order without strides of a page; see cpu/scan.h.
-// Work split as forward: a thread owns rows of a chunk (meets once per chunk) or output units (once per step);
-//            d_x is split by rows, d_weights by panels. No sum is ever split between threads.
+// Work split as forward: a thread owns rows of a chunk (meets once per chunk, or twice, see cpu/gemm.h) or output
+//            units (once per step); d_x is split by rows, d_weights by panels and tiles. No sum is ever split.
 // Cost       2*2*slots*H*(I+H) flops per row of a step, in three products of equal shape.
 // Limits     a weight gradient is a two-level sum: at most `block_length` terms in a register, then
 //            blocks in order. Its rounding error grows like the root of the row count, not the
@@ -68,7 +68,7 @@ struct BackwardKernel {
     long_steps = (row_end - row_begin) * (width_end - width_begin) > block;
   }
 
-  // The chunk's d_pre of packed row n, panel 0; panels are chunk_rows * panel_columns apart.
+  // The chunk's d_pre of packed row n, panel 0; panels are panel_stride apart.
   S* d_pre_row(const Chunk& chunk, int64_t step, int64_t b) const {
     return chunk.d_pre + (scan.rows.offset[step] - chunk.base + b) * layout.panel_columns();
   }

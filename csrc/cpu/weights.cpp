@@ -48,7 +48,8 @@ uint64_t fingerprint(const Stack& stack, int gates, const std::vector<const void
   uint64_t count = 0;
   for_blocks([&](uint64_t, const char*, int64_t) { ++count; });
   std::vector<uint64_t> values(count);
-  run_team(thread_limit(), interrupt, [&](const Worker& worker) {
+  const int64_t worth = bytes / (worth_a_team / 2);  // threads, each with enough to do
+  run_team(int(std::min<int64_t>(thread_limit(), worth)), interrupt, [&](const Worker& worker) {
     const uint64_t begin = uint64_t(worker.begin(int64_t(count))), end = uint64_t(worker.end(int64_t(count)));
     for_blocks([&](uint64_t block, const char* data, int64_t n) {
       if (block >= begin && block < end && worker.proceed()) values[block] = hash(data, n, block);

@@ -76,6 +76,9 @@ def test_the_percent_of_the_floor_stands_beside_each_time():
     # 3 * 2 * 4 * 100 * 4*16 * (8+16) operations at 100 GFLOP/s are 0.0369 ms, of 1 ms
     assert won.endswith("| 3.69 | FMA |")
     assert "| 1 | 100 | 180.0 | 16.0 |" in lines
+    # the best peers' 2 and 8 ms over floors of 0.0369 and 0.0737
+    means = "Geometric mean of best/fastrnn: 1.26 with 1 thread, 76.73 if fastrnn ran at the floor."
+    assert means in lines
 
 
 def test_the_roofline_is_drawn(tmp_path):

@@ -8,9 +8,9 @@ import pytest
 import fastrnn
 from fastrnn import _core
 
-# float32 words of the fingerprint's blocks (1 MB) and stripes (64 bytes)
-BLOCK, STRIPE = 1 << 18, 16
-SIZES = {"one block": (5, 3), "few blocks": (300, 257), "shared by threads": (600, 520)}
+# float32 words of the fingerprint's blocks (128 KB) and stripes (64 bytes)
+BLOCK, STRIPE = 1 << 15, 16
+SIZES = {"one block": (5, 3), "few blocks": (130, 110), "shared by threads": (300, 257)}
 
 
 def pack(params: list[np.ndarray], sizes: tuple[int, int], previous: object = None) -> object:
