@@ -162,7 +162,9 @@ def _means(rows: list[Row]) -> str:
     sentences = []
     for mean in geometric_means(rows):
         note = f" ({mean.disturbed} disturbed left out)" if mean.disturbed else ""
-        floor = "" if mean.at_floor is None else f", {mean.at_floor:.2f} if fastrnn ran at the floor"
+        floor = (
+            "" if mean.at_floor is None else f", {mean.at_floor:.2f} if fastrnn ran at the floor"
+        )
         sentences.append(f"{mean.ratio:.2f} with {thread_text(mean.threads)}{floor}{note}")
     return f"Geometric mean of best/fastrnn: {', '.join(sentences)}." if sentences else ""
 
