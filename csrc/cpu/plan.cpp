@@ -34,8 +34,8 @@ double step_us(const ScanShape& shape, const Work& work, double rows, double par
   return std::max({arithmetic, stream, std::min(passes, arithmetic * 1.5)}) + tiles * tile_overhead_us;
 }
 
-// `idle_join`: threads beyond the parts have no share of a step, but of the work outside the steps.
-Plan choose(const ScanShape& shape, const Work& work, int limit, int64_t parts, bool idle_join) {
+// Threads beyond the parts of a step may still share the work outside the steps, if `extra_for_all`.
+Plan choose(const ScanShape& shape, const Work& work, int limit, int64_t parts, bool extra_for_all) {
   const double steps = double(std::max<int64_t>(shape.steps, 1));
   const double rows = double(shape.total) / steps;
   Plan best{1, Partition::rows, 0, steps * step_us(shape, work, rows, 1) + work.extra_us,
@@ -47,12 +47,14 @@ Plan choose(const ScanShape& shape, const Work& work, int limit, int64_t parts, 
       if (us < best.microseconds)
         best = {threads, Partition::rows, 0, us, "rows split: each thread runs the steps of its rows by itself"};
     }
-    if (parts >= threads || idle_join) {
+    if (parts >= threads || extra_for_all) {
       const double part = double(ceil_div(parts, threads)) / double(parts);
       const double us = steps * (step_us(shape, work, rows, part) + barrier_us) + rest;
       if (us < best.microseconds)
         best = {threads, Partition::units, 0, us,
-                "hidden units split: each thread keeps its weights in L2, one barrier per step"};
+                parts >= threads ? "hidden units split: each thread keeps its weights in L2, one barrier per step"
+                                 : "few hidden units: some threads take the steps, one barrier per step, all share "
+                                   "the products over time"};
     }
   }
   return best;

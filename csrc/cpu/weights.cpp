@@ -12,7 +12,7 @@ namespace {
 // Weights are hashed in blocks: of a size of their own, so that the value is the same for any number
 // of threads, and large enough that joining their values costs nothing.
 constexpr int64_t block_bytes = int64_t(128) << 10;
-constexpr int64_t worth_a_team = int64_t(512) << 10;
+constexpr int64_t worth_a_thread = int64_t(256) << 10;
 
 uint64_t join(uint64_t all, uint64_t one) {
   all = (all ^ one) * 0xBF58476D1CE4E5B9;
@@ -41,15 +41,14 @@ uint64_t fingerprint(const Stack& stack, int gates, const std::vector<const void
   int64_t bytes = 0;
   for (size_t i = 0; i < params.size(); ++i) bytes += size(i);
   uint64_t all = uint64_t(bytes);
-  if (bytes < worth_a_team) {
+  if (bytes < 2 * worth_a_thread) {
     for_blocks([&](uint64_t block, const char* data, int64_t n) { all = join(all, hash(data, n, block)); });
     return all;
   }
   uint64_t count = 0;
   for_blocks([&](uint64_t, const char*, int64_t) { ++count; });
   std::vector<uint64_t> values(count);
-  const int64_t worth = bytes / (worth_a_team / 2);  // threads, each with enough to do
-  run_team(int(std::min<int64_t>(thread_limit(), worth)), interrupt, [&](const Worker& worker) {
+  run_team(int(std::min<int64_t>(thread_limit(), bytes / worth_a_thread)), interrupt, [&](const Worker& worker) {
     const uint64_t begin = uint64_t(worker.begin(int64_t(count))), end = uint64_t(worker.end(int64_t(count)));
     for_blocks([&](uint64_t block, const char* data, int64_t n) {
       if (block >= begin && block < end && worker.proceed()) values[block] = hash(data, n, block);

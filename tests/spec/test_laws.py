@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import every_cell, every_dtype, every_size, every_stack, problem_of, take_rows
 
+import fastrnn
 from fastrnn import _core
 
 PER_ROW = {"y": 1, "d_x": 1, "h_n": 1, "c_n": 1, "d_h_0": 1, "d_c_0": 1}  # axis of B, time-major
@@ -43,6 +44,24 @@ def test_number_of_threads(cell: str, dtype: str, stack: str, size: tuple[int, .
     for count in (2, 3, 4, 1):
         _core.set_num_threads(count)
         assert_same_results(run_engine(problem), expected, (count, problem.case))
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("hidden", [20, 24, 32])
+def test_threads_that_share_tiles_of_a_weight_gradient(hidden: int):
+    """Two panels, few tiles of operands: of 4 or 6 threads some gather the same tiles together."""
+    lstm = fastrnn.LSTM(3, hidden, rng=0)
+    x = np.random.default_rng(0).standard_normal((300, 64, 3), dtype=np.float32)
+    fastrnn.set_num_threads(1)
+    y, _, tape = lstm.forward(x)
+    expected = lstm.backward(tape, y)[2]
+    for count in (4, 6):
+        fastrnn.set_num_threads(count)
+        assert f"{count} threads" in str(fastrnn.explain(lstm, x, training=True)["backward"])
+        y, _, tape = lstm.forward(x)
+        gradients = lstm.backward(tape, y)[2]
+        for name, gradient in gradients.items():
+            assert_same_bits(name, gradient, expected[name], count)
 
 
 @every_size
