@@ -66,6 +66,14 @@ py::object pack_at(const std::string& cell, const std::string& dtype, const Addr
   return py::cast(PyPacked{packed});
 }
 
+// `packed` itself if it still holds `params`.
+py::object renew_at(const py::object& packed, const Addresses& params) {
+  const std::shared_ptr<const PackedStack>& old = packed.cast<const PyPacked&>().packed;
+  std::shared_ptr<const PackedStack> now;
+  without_gil([&](Interrupt interrupt) { now = pack(old->stack, pointers(params), old, interrupt); });
+  return now == old ? packed : py::cast(PyPacked{now});
+}
+
 // Returns the weights that were used: `packed` itself if it still holds `params`.
 py::object forward_at(const py::object& packed, const Addresses& params, std::pair<int64_t, int64_t> T_B,
                       std::tuple<uintptr_t, int64_t, int64_t> x, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths,
@@ -115,6 +123,7 @@ void bind_address(py::module_& module) {
   using namespace py::literals;
   module.def("pack_at", &pack_at, "cell"_a, "dtype"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,
              "num_directions"_a, "bias"_a);
+  module.def("renew_at", &renew_at, "packed"_a, "params"_a);
   module.def("forward_at", &forward_at, "packed"_a, "params"_a, "sizes"_a, "x"_a, "h_0"_a, "c_0"_a, "lengths"_a,
              "y"_a, "h_n"_a, "c_n"_a, "training"_a, "reserve"_a, "dropout"_a, "seed"_a);
   module.def("backward_at", &backward_at, "packed"_a, "sizes"_a, "x"_a, "lengths"_a, "reserve"_a, "dropout"_a,

@@ -106,7 +106,11 @@ def pack_at(
 ) -> Packed:
     """`pack` of C-contiguous arrays at these addresses."""
 
-_Rows = tuple[int, int, int]  # address, strides of steps and rows in elements; address 0 is no array
+def renew_at(packed: Packed, params: tuple[int, ...]) -> Packed:
+    """Weights of the same stack at these addresses; `packed` itself if it still holds them."""
+
+# address, strides of steps and rows in elements; address 0 is no array
+_Rows = tuple[int, int, int]
 _Room = tuple[int, int]  # address and bytes
 
 def forward_at(

@@ -27,7 +27,9 @@ def rows(array: Any) -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
-@pytest.mark.parametrize(("layers", "directions", "dropout"), [(1, 1, 0.0), (3, 2, 0.0), (2, 2, 0.5)])
+@pytest.mark.parametrize(
+    ("layers", "directions", "dropout"), [(1, 1, 0.0), (3, 2, 0.0), (2, 2, 0.5)]
+)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", _core.cells())
 def test_the_bits_are_the_tapes(
@@ -113,8 +115,9 @@ def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"lengths\[0\] has value 7, expected 0 to T = 6"):
         run(lengths=too_long.ctypes.data)
     with pytest.raises(ValueError, match="pack: params has 3 arrays, expected 4"):
-        _core.forward_at(packed, addresses[:3], (T, B), rows(x), 0, 0, 0, rows(y), 0, 0, False, (0, 0), 0, 0)
-    none = (0, 0)
+        _core.forward_at(
+            packed, addresses[:3], (T, B), rows(x), 0, 0, 0, rows(y), 0, 0, False, (0, 0), 0, 0
+        )
+    none, gradients = (0, 0), (rows(x), h.ctypes.data, 0, addresses)
     with pytest.raises(ValueError, match="backward: reserve has no bytes"):
-        gradients = (rows(x), h.ctypes.data, 0, addresses)
         _core.backward_at(packed, (T, B), rows(x), 0, none, 0.0, 0, (0, 0, 0), 0, 0, *gradients)
