@@ -109,6 +109,9 @@ def pack_at(
 def renew_at(packed: Packed, params: tuple[int, ...]) -> Packed:
     """Weights of the same stack at these addresses; `packed` itself if it still holds them."""
 
+def sample_at(params: tuple[int, ...], bytes: Sequence[int]) -> int:
+    """A number that changes, but for chance, when one of these arrays is written as a whole."""
+
 # address, strides of steps and rows in elements; address 0 is no array
 _Rows = tuple[int, int, int]
 _Room = tuple[int, int]  # address and bytes
@@ -116,6 +119,7 @@ _Room = tuple[int, int]  # address and bytes
 def forward_at(
     packed: Packed,
     params: tuple[int, ...],
+    compare: bool,
     sizes: tuple[int, int],
     x: _Rows,
     h_0: int,
@@ -131,6 +135,7 @@ def forward_at(
 ) -> Packed:
     """Run T, B = sizes into the caller's memory; return the weights used, `packed` if still right.
 
+    Whether it is right is seen from the contents of params, unless compare is False.
     In training what backward reads goes into the reserve, `Problem.reserve_bytes` of it.
     """
 

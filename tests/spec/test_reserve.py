@@ -58,7 +58,18 @@ def test_the_bits_are_the_tapes(
     assert reserve.nbytes == tape.nbytes
     y, h_n, c_n = (None if e is None else np.full_like(e, np.nan) for e in expected[:3])
     addresses = tuple(map(at, params))
-    forward = (addresses, (T, B), rows(x), at(h_0), at(c_0), at(lengths), rows(y), at(h_n), at(c_n))
+    forward = (
+        addresses,
+        True,
+        (T, B),
+        rows(x),
+        at(h_0),
+        at(c_0),
+        at(lengths),
+        rows(y),
+        at(h_n),
+        at(c_n),
+    )
     room = (at(reserve), reserve.nbytes)
     used = _core.forward_at(packed, *forward, True, room, dropout, 7)
     assert used is packed
@@ -84,9 +95,9 @@ def test_changed_weights_are_noticed() -> None:
     addresses = tuple(p.ctypes.data for p in params)
     state = (h.ctypes.data, c.ctypes.data)
     tail = (0, 0, 0, rows(y), *state, False, (0, 0), 0.0, 0)
-    assert _core.forward_at(packed, addresses, (T, B), rows(x), *tail) is packed
+    assert _core.forward_at(packed, addresses, True, (T, B), rows(x), *tail) is packed
     params[1][3, 4] += 1
-    used = _core.forward_at(packed, addresses, (T, B), rows(x), *tail)
+    used = _core.forward_at(packed, addresses, True, (T, B), rows(x), *tail)
     assert used is not packed
     expected = _core.forward(problem.pack(params, None), x, None, None, None, False, False, 0.0, 0)
     assert np.array_equal(y, expected[0])
@@ -102,7 +113,7 @@ def test_wrong_numbers_are_refused() -> None:
     def run(sizes: Any = (T, B), short: int = 0, lengths: int = 0, dropout: float = 0.0) -> None:
         room = (reserve.ctypes.data, reserve.nbytes - short)
         tail = (rows(y), h.ctypes.data, 0, True, room, dropout, 0)
-        _core.forward_at(packed, addresses, sizes, rows(x), 0, 0, lengths, *tail)
+        _core.forward_at(packed, addresses, True, sizes, rows(x), 0, 0, lengths, *tail)
 
     run()
     with pytest.raises(ValueError, match=r"forward: reserve has \d+ bytes, expected \d+"):
@@ -116,7 +127,21 @@ def test_wrong_numbers_are_refused() -> None:
         run(lengths=too_long.ctypes.data)
     with pytest.raises(ValueError, match="pack: params has 3 arrays, expected 4"):
         _core.forward_at(
-            packed, addresses[:3], (T, B), rows(x), 0, 0, 0, rows(y), 0, 0, False, (0, 0), 0, 0
+            packed,
+            addresses[:3],
+            True,
+            (T, B),
+            rows(x),
+            0,
+            0,
+            0,
+            rows(y),
+            0,
+            0,
+            False,
+            (0, 0),
+            0,
+            0,
         )
     none, gradients = (0, 0), (rows(x), h.ctypes.data, 0, addresses)
     with pytest.raises(ValueError, match="backward: reserve has no bytes"):

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.library import custom_op
 
 from . import _batching, _context
-from ._call import Stack, reserve_room, run_backward, run_forward, stack_of
+from ._call import reserve_room, run_backward, run_forward
 from ._function import Options, second
-from ._weights import weights_of
+from ._stack import Stack, stack_of
+from ._weights import refresh, weights_of
 
 _FORM = "str cell, int layers, int directions, bool batch_first, float dropout"
 _INPUTS = "Tensor x, Tensor? h_0, Tensor? c_0, Tensor[] params, Tensor? lengths, Tensor? seed"
@@ -87,9 +88,10 @@ def scan(
         if reserve.numel() <= _CLEARED_BYTES:
             reserve.zero_()
     with weights_of(stack, params) as held:
-        y, h_n, c_n, held.packed = run_forward(
+        y, h_n, c_n = run_forward(
             stack,
-            held.packed,
+            held,
+            None,
             x,
             h_0,
             c_0,
@@ -153,9 +155,9 @@ def scan_backward(
     """d_x, d_h_0, d_c_0 (empty but for LSTM) and the gradients of the parameters."""
     stack = _stack(params, cell, layers, directions)
     with weights_of(stack, params) as held:
-        held.refresh(stack, params)
+        packed = refresh(held, stack, params)
         call = (d_y, d_h_n, d_c_n if stack.has_c else None, x, lengths, _number(seed))
-        found = run_backward(stack, held.packed, *call, batch_first, dropout, reserve)
+        found = run_backward(stack, packed, *call, batch_first, dropout, reserve)
     d_x, d_h_0, d_c_0, d_params = found
     return d_x, d_h_0, x.new_empty(0) if d_c_0 is None else d_c_0, d_params
 
