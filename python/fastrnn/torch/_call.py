@@ -20,7 +20,6 @@ from ._weights import Addresses, Held, addresses_of, plain, readable
 # allocator is quicker than two hand-overs.
 _RECYCLED_BYTES = 1 << 18
 _ABSENT = (0, 0, 0)
-_NOTHING = (0, 0)
 
 
 def _rows(tensor: Tensor, batch_first: bool) -> tuple[Tensor, tuple[int, int, int]]:
@@ -89,16 +88,19 @@ def run_forward(
         params = readable(params)
         addresses = addresses_of(params)
     call = (
-        (steps, rows),
-        x_rows,
+        steps,
+        rows,
+        *x_rows,
         _address(h_0),
         _address(c_0),
         _address(lengths),
-        (y.data_ptr(), *strides),
+        y.data_ptr(),
+        *strides,
         h_n.data_ptr(),
         _address(c_n),
         reserve is not None,
-        _NOTHING if reserve is None else (reserve.data_ptr(), reserve.numel()),
+        _address(reserve),
+        0 if reserve is None else reserve.numel(),
         dropout,
         seed,
     )
@@ -129,16 +131,22 @@ def run_step(
         addresses = addresses_of(params)
     out = next_h.data_ptr()
     call = (
-        (1, rows),
-        (x.data_ptr(), 0, inputs),
+        1,
+        rows,
+        x.data_ptr(),
+        0,
+        inputs,
         0 if h is None else h.data_ptr(),
         0 if c is None else c.data_ptr(),
         0,
-        (out, 0, width),  # y of the one step is h_n: written twice, alike
+        out,  # y of the one step is h_n: written twice, alike
+        0,
+        width,
         out,
         0 if next_c is None else next_c.data_ptr(),
         reserve is not None,
-        _NOTHING if reserve is None else (reserve.data_ptr(), reserve.numel()),
+        _address(reserve),
+        0 if reserve is None else reserve.numel(),
         0.0,
         0,
     )
@@ -180,16 +188,19 @@ def run_backward(
     strides = (inputs, steps * inputs) if batch_first else (rows * inputs, inputs)
     _core.backward_at(
         packed,
-        (steps, rows),
-        x_rows,
+        steps,
+        rows,
+        *x_rows,
         _address(lengths),
-        (reserve.data_ptr(), reserve.numel()),
+        reserve.data_ptr(),
+        reserve.numel(),
         dropout,
         seed,
-        d_y_rows,
+        *d_y_rows,
         _address(d_h_n),
         _address(d_c_n),
-        (d_x.data_ptr(), *strides),
+        d_x.data_ptr(),
+        *strides,
         d_h_0.data_ptr(),
         _address(d_c_0),
         tuple([d.data_ptr() for d in d_params]),

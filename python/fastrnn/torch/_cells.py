@@ -11,7 +11,8 @@ from . import _context, _ops
 from ._call import run_step
 from ._function import Step
 from ._modules import held_by, in_memory, wants_grad
-from ._stack import DTYPES, Stack, stack_of
+from ._stack import Stack, stack_of
+from ._step import quick_step
 from ._weights import Addresses
 from ._why import why_not_input, why_not_params, why_not_states
 
@@ -38,6 +39,11 @@ class Cell(torch.nn.RNNCellBase):
         hx : like the state
             State after the step.
         """
+        held = self.__dict__.get("_held_weights")
+        if held is not None:
+            after = quick_step(held, self._parameters, input, hx)
+            if after is not None:
+                return after
         params, found = self._weights(), None
         if _context.eager():
             found = held_by(self).known(params)
@@ -84,6 +90,7 @@ class Cell(torch.nn.RNNCellBase):
         stack, held = self.stack(params[1].dtype), held_by(self)
         if addresses is None:
             held.learn(params)
+        held.shapes = (x.shape, torch.Size((x.shape[0], self.hidden_size)))
         if torch.is_grad_enabled() and wants_grad(x, h, c, params):
             found = Step.apply(held, addresses, stack, x, h, c, *params)
             return found if isinstance(found, tuple) else (found,)

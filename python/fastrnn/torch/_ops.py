@@ -7,13 +7,14 @@ same engine (`_function`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from . import _batching, _context
+from . import _batching, _context, _transforms
 from ._call import reserve_room, run_backward, run_forward
 from ._function import Options, second
 from ._stack import Stack, stack_of
@@ -43,7 +44,9 @@ def call(
         or any(t is not None and t.requires_grad for t in (x, h_0, c_0, *params))
     )
     form = (cell, layers, directions, batch_first, dropout, keep)
-    y, h_n, c_n, _ = torch.ops.fastrnn.scan(x, h_0, c_0, params, lengths, seed, *form)
+    # A gradient registered with an operator is unknown to torch.func; a Function's is not.
+    run = _transforms.scan if _context.transformed() else torch.ops.fastrnn.scan
+    y, h_n, c_n, _ = run(x, h_0, c_0, params, lengths, seed, *form)
     return y, h_n, c_n
 
 
@@ -221,5 +224,6 @@ def _second_gradient(ctx: Any, *d_gradients: Any) -> Any:
 
 scan.register_autograd(_scan_gradient, setup_context=_save)
 scan_backward.register_autograd(_second_gradient, setup_context=_save_backward)
-scan.register_vmap(_batching.scan)
-scan_backward.register_vmap(_batching.scan_backward)
+_scan, _scan_backward = torch.ops.fastrnn.scan, torch.ops.fastrnn.scan_backward
+scan.register_vmap(partial(_batching.scan, _scan))
+scan_backward.register_vmap(partial(_batching.scan_backward, _scan, _scan_backward))

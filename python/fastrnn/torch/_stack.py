@@ -80,7 +80,18 @@ class Stack:
 
     def reserve_bytes(self, steps: Any, rows: Any, alive: Any) -> Any:
         """Bytes of the reserve; ints, or symbols of a compiler."""
-        return self._problem.reserve_bytes(steps, rows, alive)
+        for_each, for_alive, for_row = self._reserve_costs
+        return steps * rows * for_each + alive * for_alive + rows * for_row
+
+    @cached_property
+    def _reserve_costs(self) -> tuple[int, int, int]:
+        """Bytes for each (step, row), each that is computed, and each row: the sum is linear."""
+        problem = self._problem
+        return (
+            problem.reserve_bytes(1, 1, 0) - problem.reserve_bytes(0, 1, 0),
+            problem.reserve_bytes(0, 0, 1),
+            problem.reserve_bytes(0, 1, 0),
+        )
 
     def pack(self, addresses: tuple[int, ...]) -> _core.Packed:
         """A snapshot of the parameters at these addresses."""

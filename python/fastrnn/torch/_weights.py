@@ -1,10 +1,10 @@
 """Packed weights: what a caller keeps of them from call to call, and when they are looked at again.
 
-Torch counts in-place writes to a tensor, but not all of them: `p.data`, NumPy views, other processes
-and FSDP write uncounted. So the engine compares contents (decision 0006), which nothing escapes and
-which costs one read of the weights. A call of few rows and steps over wide weights would pay several
-times its own work for that; there, and only there, the counters and a sample of the contents are
-asked instead (decision 0017).
+Torch counts in-place writes to a tensor, but not all of them: `p.data`, NumPy views, other
+processes and FSDP write uncounted. So the engine compares contents (decision 0006), which nothing
+escapes and which costs one read of the weights. A call of few rows and steps over wide weights
+would pay several times its own work for that; there, and only there, the counters and a sample of
+the contents are asked instead (decision 0017).
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ class Held:
     """What a module, or an operator for some addresses, keeps of its last call. Never copied.
 
     `stack` says what the kernels are told, `packed` has the weights in their order. `params` are
-    Parameters that were found fit, and `addresses` where they lay.
+    Parameters that were found fit, and `addresses` where they lay: neither their shape nor their
+    dtype can have changed where both are the same.
     """
 
-    __slots__ = ("addresses", "packed", "params", "stack", "witness")
+    __slots__ = ("addresses", "packed", "params", "shapes", "stack", "witness")
 
     def __init__(self) -> None:
         self.stack: Stack | None = None
@@ -52,18 +53,22 @@ class Held:
         self.params: list[Any] | None = None
         self.addresses: Addresses = ()
         self.witness: Any = None
+        self.shapes: Any = None  # of a cell's input and state
 
     def known(self, params: list[Any]) -> Addresses | None:
         """Where the parameters lie, if they are those that were found fit, at the same place."""
         last = self.params
         if last is None:
             return None
-        addresses = tuple([p.data_ptr() for p in params])
-        return addresses if addresses == self.addresses and all(map(is_, params, last)) else None
+        if len(params) == len(last) and all(map(is_, params, last)):
+            addresses = tuple([p.data_ptr() for p in params])
+            if addresses == self.addresses:
+                return addresses
+        return None
 
     def learn(self, params: list[Any]) -> None:
         """Take note of parameters that were found fit, if they are a module's own."""
-        self.params = None
+        self.params = self.shapes = None
         if all(type(p) is torch.nn.Parameter and p.is_cpu and p.is_contiguous() for p in params):
             self.addresses = tuple([p.data_ptr() for p in params])
             if 0 not in self.addresses:
