@@ -39,9 +39,10 @@ class Cell(torch.nn.RNNCellBase):
         hx : like the state
             State after the step.
         """
-        held = self.__dict__.get("_held_weights")
+        own = self.__dict__
+        held = own.get("_held_weights")
         if held is not None:
-            after = quick_step(held, self._parameters, input, hx)
+            after = quick_step(held, own["_parameters"], input, hx)
             if after is not None:
                 return after
         params, found = self._weights(), None

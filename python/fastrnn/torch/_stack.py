@@ -12,6 +12,7 @@ import torch
 from .. import _core
 from .._problem import Problem
 
+_WIDE_BYTES = 256 << 10
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -63,9 +64,9 @@ class Stack:
         return self.dtype.itemsize
 
     @cached_property
-    def weight_bytes(self) -> int:
-        """Of all parameters together."""
-        return sum(self.param_bytes)
+    def is_wide(self) -> bool:
+        """Whether the parameters leave the first caches: reading them outlasts a short call."""
+        return sum(self.param_bytes) > _WIDE_BYTES
 
     @cached_property
     def float64(self) -> bool:

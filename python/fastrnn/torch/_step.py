@@ -12,11 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import _core
 from ._context import quiet
 from ._function import Step
 from ._weights import Held
 
 _empty_like = torch.empty_like
+_forward_at = _core.forward_at
 _grad_enabled = torch.is_grad_enabled
 
 
@@ -69,15 +71,17 @@ def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
     if _grad_enabled():
         return Step.apply(held, found, stack, x, h, c, *params)
     next_h = _empty_like(h)
+    next_c = None if c is None else _empty_like(c)
     rows, inputs = x_shape
     out, width = next_h.data_ptr(), shape[1]
-    call = (1, rows, x.data_ptr(), 0, inputs, h.data_ptr())
-    if c is None:
-        held.run(
-            stack, found, params, rows, (*call, 0, 0, out, 0, width, out, 0, False, 0, 0, 0.0, 0)
-        )
-        return next_h
-    next_c = _empty_like(c)
-    states = (c.data_ptr(), 0, out, 0, width, out, next_c.data_ptr())
-    held.run(stack, found, params, rows, (*call, *states, False, 0, 0, 0.0, 0))
-    return next_h, next_c
+    first, second = (0, 0) if c is None else (c.data_ptr(), next_c.data_ptr())
+    if stack.is_wide:
+        call = (1, rows, x.data_ptr(), 0, inputs, h.data_ptr(), first, 0, out, 0, width)
+        held.run(stack, found, params, rows, (*call, out, second, False, 0, 0, 0.0, 0))
+    else:
+        held.packed = _forward_at(
+            held.packed, found, True,
+            1, rows, x.data_ptr(), 0, inputs, h.data_ptr(), first, 0,
+            out, 0, width, out, second, False, 0, 0, 0.0, 0,
+        )  # fmt: skip
+    return next_h if c is None else (next_h, next_c)

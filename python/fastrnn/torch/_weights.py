@@ -13,7 +13,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from operator import is_
 from typing import Any
 
 import torch
@@ -24,8 +23,6 @@ from ._stack import Stack
 
 Addresses = tuple[int, ...]
 
-# Above these bytes weights leave the first caches, and reading them takes longer than a short call.
-_WIDE_BYTES = 256 << 10
 # Steps times rows from which the comparison is a small part of the call.
 _SHORT_CALL = 16
 
@@ -60,11 +57,13 @@ class Held:
         last = self.params
         if last is None:
             return None
-        if len(params) == len(last) and all(map(is_, params, last)):
-            addresses = tuple([p.data_ptr() for p in params])
-            if addresses == self.addresses:
-                return addresses
-        return None
+        addresses = tuple([p.data_ptr() for p in params])
+        if addresses != self.addresses:
+            return None
+        for now, before in zip(params, last, strict=True):  # as many, if the addresses are
+            if now is not before:
+                return None
+        return addresses
 
     def learn(self, params: list[Any]) -> None:
         """Take note of parameters that were found fit, if they are a module's own."""
@@ -77,7 +76,7 @@ class Held:
     def run(self, stack: Stack, addresses: Addresses, params: Any, work: int, call: Any) -> None:
         """forward_at with the right weights: of a call of so many steps times rows."""
         witness = None
-        if stack.weight_bytes > _WIDE_BYTES and work < _SHORT_CALL:
+        if stack.is_wide and work < _SHORT_CALL:
             witness = _witness(stack, addresses, params)
         compare = witness is None or witness != self.witness
         packed = self.packed or stack.pack(addresses)
