@@ -128,6 +128,55 @@ py::object forward_at(const py::object& packed, const Addresses& params, bool co
   return now == old ? packed : py::cast(PyPacked{now});
 }
 
+// One step of one layer: (packed, params, compare, B, x, h, c, next_h, next_c), all arrays in C order; returns
+// what `forward_at` does. As a function of the C API, because turning that many arguments into C++ values
+// takes pybind11 a good part of the step.
+PyObject* step_at(PyObject*, PyObject* const* given, Py_ssize_t count) {
+  try {
+    if (count != 9 || !PyTuple_Check(given[1]))
+      throw std::invalid_argument("step_at: expected packed, a tuple of addresses, and seven numbers");
+    const auto old = py::handle(given[0]).cast<const PyPacked&>().packed;
+    const Stack& stack = old->stack;
+    uintptr_t number[7];
+    for (int i = 0; i < 7; ++i) number[i] = uintptr_t(PyLong_AsUnsignedLongLong(given[2 + i]));
+    std::vector<const void*> params;
+    params.reserve(8);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(given[1]); ++i)
+      params.push_back(at(uintptr_t(PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(given[1], i)))));
+    if (PyErr_Occurred() != nullptr) throw py::error_already_set();
+    if (stack.L != 1 || stack.D != 1) throw std::invalid_argument("step_at: packed has several layers, expected one");
+    ForwardArgs args{};
+    args.T = 1;
+    args.B = int64_t(number[1]);
+    args.x = {at(number[2]), 0, stack.I};
+    args.h_0 = at(number[3]);
+    args.c_0 = at(number[4]);
+    args.h_n = room(number[5]);
+    args.c_n = room(number[6]);
+    args.y = {args.h_n, 0, stack.H};  // the one step's output is h: written twice, alike
+    std::shared_ptr<const PackedStack> now = old;
+    run(stack, args, [&](Interrupt interrupt) {
+      if (number[0] != 0) now = pack(stack, params, old, interrupt);
+      forward(now, args, interrupt);
+    });
+    if (now != old) return py::cast(PyPacked{now}).release().ptr();
+    Py_INCREF(given[0]);
+    return given[0];
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::invalid_argument& error) {
+    PyErr_SetString(PyExc_ValueError, error.what());
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
+PyMethodDef step_method = {"step_at", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(step_at)),
+                           METH_FASTCALL, nullptr};
+
 void backward_at(const PyPacked& packed, int64_t T, int64_t B, uintptr_t x, int64_t x_step, int64_t x_row,
                  uintptr_t lengths, uintptr_t reserve, int64_t reserve_bytes, double dropout, uint64_t seed,
                  uintptr_t d_y, int64_t d_y_step, int64_t d_y_row, uintptr_t d_h_n, uintptr_t d_c_n, uintptr_t d_x,
@@ -159,6 +208,7 @@ void bind_address(py::module_& module) {
   module.def("forward_at", &forward_at, "packed"_a, "params"_a, "compare"_a, "T"_a, "B"_a, "x"_a, "x_step"_a,
              "x_row"_a, "h_0"_a, "c_0"_a, "lengths"_a, "y"_a, "y_step"_a, "y_row"_a, "h_n"_a, "c_n"_a, "training"_a,
              "reserve"_a, "reserve_bytes"_a, "dropout"_a, "seed"_a);
+  module.add_object("step_at", py::reinterpret_steal<py::object>(PyCFunction_New(&step_method, nullptr)));
   module.def("backward_at", &backward_at, "packed"_a, "T"_a, "B"_a, "x"_a, "x_step"_a, "x_row"_a, "lengths"_a,
              "reserve"_a, "reserve_bytes"_a, "dropout"_a, "seed"_a, "d_y"_a, "d_y_step"_a, "d_y_row"_a, "d_h_n"_a,
              "d_c_n"_a, "d_x"_a, "d_x_step"_a, "d_x_row"_a, "d_h_0"_a, "d_c_0"_a, "d_params"_a);

@@ -142,6 +142,20 @@ def forward_at(
     goes into the reserve, `Problem.reserve_bytes` of it.
     """
 
+def step_at(
+    packed: Packed,
+    params: tuple[int, ...],
+    compare: bool,
+    B: int,
+    x: int,
+    h: int,
+    c: int,
+    next_h: int,
+    next_c: int,
+    /,
+) -> Packed:
+    """`forward_at` for one step of one layer, in inference, over arrays in C order."""
+
 def backward_at(
     packed: Packed,
     T: int,

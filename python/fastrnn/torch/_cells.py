@@ -9,12 +9,12 @@ from torch import Tensor
 
 from . import _context, _ops
 from ._call import run_step
-from ._function import Step
-from ._modules import held_by, in_memory, wants_grad
+from ._function import Step, wants_grad
+from ._modules import in_memory
 from ._stack import Stack, stack_of
 from ._step import quick_step
-from ._weights import Addresses
-from ._why import why_not_input, why_not_params, why_not_states
+from ._weights import Addresses, held_by
+from ._why import why_not_input, why_not_params, why_not_states, why_slower
 
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
@@ -39,12 +39,15 @@ class Cell(torch.nn.RNNCellBase):
         hx : like the state
             State after the step.
         """
-        own = self.__dict__
-        held = own.get("_held_weights")
-        if held is not None:
-            after = quick_step(held, own["_parameters"], input, hx)
-            if after is not None:
-                return after
+        if not torch.compiler.is_compiling():
+            own = self.__dict__
+            held = own.get("_held_weights")
+            if held is not None:
+                if held.prefers_torch and torch.is_grad_enabled() and self._learns():
+                    return self._torch_class.forward(self, input, hx)
+                after = quick_step(held, own["_parameters"], input, hx)
+                if after is not None:
+                    return after
         params, found = self._weights(), None
         if _context.eager():
             found = held_by(self).known(params)
@@ -59,6 +62,10 @@ class Cell(torch.nn.RNNCellBase):
             after = self._run(input, h, c, params, found)
         return after if self._states == 2 else after[0]
 
+    def _learns(self) -> bool:
+        weight = self._parameters.get("weight_hh")
+        return weight is not None and weight.requires_grad
+
     def why_not(self, x: Tensor, hx: Any, params: list[Any], known: bool = False) -> str | None:
         """Why the kernels do not take this call; None if they do. `known` as in `_why`."""
         if not known:
@@ -72,6 +79,9 @@ class Cell(torch.nn.RNNCellBase):
         if len(shape) not in (1, 2) or shape[-1] != self.input_size or shape[0] == 0:
             return f"input has shape {tuple(shape)}"
         reason = why_not_input(x, dtype, False)
+        if reason is not None:
+            return reason
+        reason = why_slower(self, dtype, params)
         if reason is not None or hx is None:
             return reason
         states = hx if self._states == 2 else (hx,)
@@ -101,10 +111,10 @@ class Cell(torch.nn.RNNCellBase):
     def stack(self, dtype: torch.dtype) -> Stack:
         """What the kernels are told of this cell."""
         held = held_by(self)
-        if held.stack is None or held.stack.dtype is not dtype:
-            sizes = (self.input_size, self.hidden_size, 1, 1)
-            held.stack = stack_of(self._cell(), *sizes, self.bias, dtype)
-        return held.stack
+        if held.stack is not None and held.stack.dtype is dtype:
+            return held.stack
+        sizes = (self.input_size, self.hidden_size, 1, 1)
+        return held.take(stack_of(self._cell(), *sizes, self.bias, dtype))
 
     def _cell(self) -> str:
         raise NotImplementedError

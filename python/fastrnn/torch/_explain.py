@@ -11,7 +11,8 @@ from .. import _core
 from ..config import Report
 from . import _context
 from ._cells import Cell
-from ._modules import Recurrent, in_memory, wants_grad
+from ._function import wants_grad
+from ._modules import Recurrent, in_memory
 from ._why import why_not
 
 _TORCH = "torch.nn"

@@ -6,6 +6,7 @@ an `autograd.Function` around the same engine call costs a third of it (docs/tor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +35,13 @@ def room_for_backward(options: Options, x: Tensor, lengths: Tensor | None) -> Te
     steps, rows = (second, first) if options.batch_first else (first, second)
     alive = steps * rows if lengths is None else int(lengths.sum())
     return reserve_room(options.stack.reserve_bytes(steps, rows, alive))
+
+
+def wants_grad(x: Tensor, h_0: Tensor | None, c_0: Tensor | None, params: Sequence[Tensor]) -> bool:
+    """Whether autograd would record an operation on these tensors."""
+    if x.requires_grad or any(p.requires_grad for p in params):
+        return True
+    return h_0 is not None and (h_0.requires_grad or (c_0 is not None and c_0.requires_grad))
 
 
 class Scan(Function):

@@ -10,22 +10,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 from . import _context, _lengths, _ops
 from ._call import run_forward
-from ._function import Options, Scan, room_for_backward
+from ._function import Options, Scan, room_for_backward, wants_grad
 from ._identity import TorchIdentity
 from ._stack import Stack, stack_of
-from ._weights import Addresses, Held
+from ._weights import Addresses, held_by
 from ._why import why_not
 
 _MODES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
-
-
-def held_by(module: torch.nn.Module) -> Held:
-    """The module's own, made when first asked for."""
-    own = module.__dict__
-    held: Held | None = own.get("_held_weights")
-    if held is None:
-        held = own["_held_weights"] = Held()
-    return held
 
 
 class Recurrent(TorchIdentity, torch.nn.RNNBase):
@@ -79,11 +70,11 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
     def stack(self, dtype: torch.dtype) -> Stack:
         """What the kernels are told of this module."""
         held = held_by(self)
-        if held.stack is None or held.stack.dtype is not dtype:
-            sizes = (self.input_size, self.hidden_size, self.num_layers)
-            directions = 2 if self.bidirectional else 1
-            held.stack = stack_of(_MODES[self.mode], *sizes, directions, self.bias, dtype)
-        return held.stack
+        if held.stack is not None and held.stack.dtype is dtype:
+            return held.stack
+        sizes = (self.input_size, self.hidden_size, self.num_layers)
+        directions = 2 if self.bidirectional else 1
+        return held.take(stack_of(_MODES[self.mode], *sizes, directions, self.bias, dtype))
 
     def _run(
         self,
@@ -151,13 +142,6 @@ _PLAIN = frozenset((Tensor, torch.nn.Parameter))
 def in_memory(x: Tensor, params: list[Tensor]) -> bool:
     """Whether these tensors are nothing but numbers in memory."""
     return type(x) in _PLAIN and not x.is_meta and _PLAIN.issuperset(map(type, params))
-
-
-def wants_grad(x: Tensor, h_0: Tensor | None, c_0: Tensor | None, params: list[Tensor]) -> bool:
-    """Whether autograd would record an operation on these tensors."""
-    if x.requires_grad or any(p.requires_grad for p in params):
-        return True
-    return h_0 is not None and (h_0.requires_grad or (c_0 is not None and c_0.requires_grad))
 
 
 def draw_seed(dropout: float) -> int:

@@ -13,6 +13,7 @@ from .. import _core
 from .._problem import Problem
 
 _WIDE_BYTES = 256 << 10
+_RECORDED_BYTES = 100 << 10
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
 
 
@@ -62,6 +63,11 @@ class Stack:
     def itemsize(self) -> int:
         """Bytes of a number."""
         return self.dtype.itemsize
+
+    @cached_property
+    def records_steps(self) -> bool:
+        """Whether one step and its backward take less time here than in torch.nn."""
+        return self.cell in ("lstm", "gru") and sum(self.param_bytes) <= _RECORDED_BYTES
 
     @cached_property
     def is_wide(self) -> bool:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from .. import _core
 from ._context import quiet
-from ._function import Step
+from ._function import Step, wants_grad
 from ._weights import Held
 
 _empty_like = torch.empty_like
-_forward_at = _core.forward_at
+_step_at = _core.step_at
 _grad_enabled = torch.is_grad_enabled
 
 
@@ -68,20 +68,14 @@ def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
     found = held.known(params)
     if found is None:
         return None
-    if _grad_enabled():
+    if _grad_enabled() and wants_grad(x, h, c, params):
         return Step.apply(held, found, stack, x, h, c, *params)
     next_h = _empty_like(h)
     next_c = None if c is None else _empty_like(c)
-    rows, inputs = x_shape
-    out, width = next_h.data_ptr(), shape[1]
     first, second = (0, 0) if c is None else (c.data_ptr(), next_c.data_ptr())
-    if stack.is_wide:
-        call = (1, rows, x.data_ptr(), 0, inputs, h.data_ptr(), first, 0, out, 0, width)
-        held.run(stack, found, params, rows, (*call, out, second, False, 0, 0, 0.0, 0))
+    call = (x_shape[0], x.data_ptr(), h.data_ptr(), first, next_h.data_ptr(), second)
+    if stack.is_wide or held.packed is None:
+        held.run(_step_at, stack, found, params, x_shape[0], call)
     else:
-        held.packed = _forward_at(
-            held.packed, found, True,
-            1, rows, x.data_ptr(), 0, inputs, h.data_ptr(), first, 0,
-            out, 0, width, out, second, False, 0, 0, 0.0, 0,
-        )  # fmt: skip
+        held.packed = _step_at(held.packed, found, True, *call)
     return next_h if c is None else (next_h, next_c)

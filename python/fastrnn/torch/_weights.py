@@ -42,47 +42,72 @@ class Held:
     dtype can have changed where both are the same.
     """
 
-    __slots__ = ("addresses", "packed", "params", "shapes", "stack", "witness")
+    __slots__ = (
+        "addresses",
+        "ids",
+        "packed",
+        "params",
+        "prefers_torch",
+        "shapes",
+        "stack",
+        "witness",
+    )
 
     def __init__(self) -> None:
         self.stack: Stack | None = None
         self.packed: Any = None
         self.params: list[Any] | None = None
         self.addresses: Addresses = ()
+        self.ids: list[int] = []  # of `params`, which live as long as they are here
         self.witness: Any = None
+        self.prefers_torch = False  # for a recorded step
         self.shapes: Any = None  # of a cell's input and state
+
+    def take(self, stack: Stack) -> Stack:
+        """Begin with a stack: nothing of another one holds for it."""
+        self.packed = self.params = self.shapes = self.witness = None
+        self.stack = stack
+        return stack
 
     def known(self, params: list[Any]) -> Addresses | None:
         """Where the parameters lie, if they are those that were found fit, at the same place."""
-        last = self.params
-        if last is None:
+        if self.params is None:
             return None
         addresses = tuple([p.data_ptr() for p in params])
         if addresses != self.addresses:
             return None
-        for now, before in zip(params, last, strict=True):  # as many, if the addresses are
-            if now is not before:
-                return None
-        return addresses
+        return addresses if [*map(id, params)] == self.ids else None
 
     def learn(self, params: list[Any]) -> None:
         """Take note of parameters that were found fit, if they are a module's own."""
         self.params = self.shapes = None
         if all(type(p) is torch.nn.Parameter and p.is_cpu and p.is_contiguous() for p in params):
             self.addresses = tuple([p.data_ptr() for p in params])
+            self.ids = [*map(id, params)]
             if 0 not in self.addresses:
                 self.params = params
 
-    def run(self, stack: Stack, addresses: Addresses, params: Any, work: int, call: Any) -> None:
-        """forward_at with the right weights: of a call of so many steps times rows."""
+    def run(
+        self, engine: Any, stack: Stack, addresses: Addresses, params: Any, work: int, call: Any
+    ) -> None:
+        """A call of the engine, of so many steps times rows, with the right weights."""
         witness = None
         if stack.is_wide and work < _SHORT_CALL:
             witness = _witness(stack, addresses, params)
         compare = witness is None or witness != self.witness
         packed = self.packed or stack.pack(addresses)
-        self.packed = _core.forward_at(packed, addresses, compare, *call)
+        self.packed = engine(packed, addresses, compare, *call)
         if compare:  # after `packed`: who sees this witness, in any thread, sees its weights
             self.witness = witness
+
+
+def held_by(module: torch.nn.Module) -> Held:
+    """The module's own, made when first asked for."""
+    own = module.__dict__
+    held: Held | None = own.get("_held_weights")
+    if held is None:
+        held = own["_held_weights"] = Held()
+    return held
 
 
 def _witness(stack: Stack, addresses: Addresses, params: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from . import _context
 from ._stack import DTYPES
+from ._weights import held_by
 
 _NARROW = (torch.bfloat16, torch.float16)
 
@@ -35,6 +36,11 @@ def why_not(
         return reason
     if x.shape[0] == 0 or (axes == 3 and x.shape[1] == 0):
         return "input is empty"
+    steps = x.shape[1 if batch_first and axes == 3 else 0]
+    if steps == 1 and module.mode != "LSTM":
+        reason = why_slower(module, dtype, params)
+        if reason is not None:
+            return reason
     if hx is None:
         return None
     scans = module.num_layers * (2 if module.bidirectional else 1)
@@ -76,6 +82,22 @@ def why_not_input(x: Tensor, dtype: torch.dtype, casts: bool) -> str | None:
     if _context.forward_mode():
         return "a forward-mode derivative is under way, and the kernels have none"
     return None
+
+
+def why_slower(module: Any, dtype: torch.dtype, params: list[Any]) -> str | None:
+    """Whether torch.nn is quicker: at one step that is recorded for backward, mostly.
+
+    Backward of the engine makes transposed weights and sums gradients in pieces of many rows; for
+    one step of anything but small gated cells, torch's is shorter (`python -m bench.torch_calls`).
+    """
+    if torch.compiler.is_compiling() or not _context.eager() or not torch.is_grad_enabled():
+        return None
+    held = held_by(module)
+    stack = module.stack(dtype)
+    held.prefers_torch = not stack.records_steps
+    if not held.prefers_torch or not any(p.requires_grad for p in params):
+        return None
+    return "one step is recorded for backward, which torch.nn does in less time at this size"
 
 
 def why_not_states(

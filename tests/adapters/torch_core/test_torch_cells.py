@@ -76,6 +76,31 @@ def test_torchs_errors_in_torchs_words(name: str, options: Any) -> None:
         assert str(found.value) == str(expected.value)
 
 
+def test_recorded_steps_go_where_they_are_quicker() -> None:
+    x = torch.randn(2, 300)
+    for name, size, path in (
+        ("RNNCell", 300, "torch.nn"),
+        ("LSTMCell", 300, "torch.nn"),
+        ("GRUCell", 8, "kernels, called directly"),
+    ):
+        theirs, ours = twins(name, size, size)
+        report = ft.explain(ours, x[:, :size])
+        assert report["path"] == path
+        assert path != "torch.nn" or "recorded" in report["why"]
+        with torch.no_grad():
+            assert ft.explain(ours, x[:, :size])["path"] == "kernels, called directly"
+        states = state(name, 2, size)
+        for _ in range(3):
+            weights = state(name, 2, size)
+            given = (x[:, :size], states, weights)
+            assert_close(run(ours, *given), run(theirs, *given))
+            with torch.no_grad():
+                assert_close(ours(x[:, :size]), theirs(x[:, :size]))
+    rnn = ft.GRU(300, 300)
+    assert "recorded" in ft.explain(rnn, x[None])["why"]
+    assert ft.explain(rnn, x[None].expand(2, 2, 300))["path"] == "kernels, called directly"
+
+
 def test_copies_and_identity() -> None:
     cell, x = ft.LSTMCell(I, H), torch.randn(4, I)
     expected = cell(x)

@@ -184,6 +184,24 @@ def test_copies() -> None:
         assert "_held_weights" not in pickle.loads(pickle.dumps(other)).__dict__
 
 
+@pytest.mark.parametrize("name", ["LSTM", "LSTMCell"])
+def test_moves_between_dtypes(name: str) -> None:
+    theirs, ours = twins(name, I, H)
+    x = torch.randn(T, B, I) if name == "LSTM" else torch.randn(B, I)
+    for dtype in (torch.float32, torch.float64, torch.float32, torch.bfloat16, torch.float64):
+        theirs, ours, x = theirs.to(dtype), ours.to(dtype), x.to(dtype)
+        for _ in range(2):
+            with torch.no_grad():
+                found, expected = tensors(ours(x)), tensors(theirs(x))
+            if dtype is torch.bfloat16:
+                assert torch.equal(found[0], expected[0])
+            else:
+                assert_close(found, expected)
+    ours.weight_hh_l0 = torch.nn.Parameter(torch.randn(4 * H, H))  # float32 among float64
+    if name == "LSTM":
+        assert "differ in dtype" in ft.explain(ours, x)["why"]
+
+
 def test_dropout_follows_torchs_generator() -> None:
     gru, x = ft.GRU(I, H, 3, dropout=0.5), torch.randn(T, B, I)
     torch.manual_seed(5)

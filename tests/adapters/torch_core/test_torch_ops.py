@@ -121,6 +121,24 @@ def test_compiled_without_a_break(name: str, options: Any) -> None:
         assert_close(compiled(x[:3]), theirs(x[:3]))
 
 
+@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell", "RNNCell"])
+def test_cells_compiled_and_transformed(name: str) -> None:
+    torch._dynamo.reset()
+    theirs, ours = twins(name, I, H)
+    x, states = torch.randn(5, I), state(name, 5, H)
+    expected = theirs(x, hx(name, states))
+    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
+    for _ in range(2):
+        assert_close(compiled(x, hx(name, states)), expected)
+        assert_close(ours(x, hx(name, states)), expected)
+    found = torch.vmap(lambda x, *s: ours(x, hx(name, s)))(x, *states)
+    assert_close(found, expected)
+    (grads,) = [torch.func.grad(lambda x: tensors(ours(x))[0].square().sum())(x)]
+    (leaf,) = leaves(x)
+    tensors(theirs(leaf))[0].square().sum().backward()
+    assert_close(grads, leaf.grad)
+
+
 @every_layer
 def test_exported(name: str, options: Any) -> None:
     theirs, ours = twins(name, I, H, **options)

@@ -10,7 +10,7 @@ import torch
 
 import fastrnn.torch as ft
 from fastrnn.torch import _weights
-from fastrnn.torch._modules import held_by
+from fastrnn.torch._weights import held_by
 
 T, B, I, H = 3, 2, 4, 6
 
