@@ -12,7 +12,7 @@ from ._call import run_step
 from ._function import Step, wants_grad
 from ._modules import in_memory
 from ._stack import Stack, stack_of
-from ._step import quick_step
+from ._step import TORCH, quick_step
 from ._weights import Addresses, held_by
 from ._why import why_not_input, why_not_params, why_not_states, why_slower
 
@@ -43,11 +43,9 @@ class Cell(torch.nn.RNNCellBase):
             own = self.__dict__
             held = own.get("_held_weights")
             if held is not None:
-                if held.prefers_torch and torch.is_grad_enabled() and self._learns():
-                    return self._torch_class.forward(self, input, hx)
                 after = quick_step(held, own["_parameters"], input, hx)
                 if after is not None:
-                    return after
+                    return self._torch_class.forward(self, input, hx) if after is TORCH else after
         params, found = self._weights(), None
         if _context.eager():
             found = held_by(self).known(params)
@@ -55,16 +53,12 @@ class Cell(torch.nn.RNNCellBase):
             return self._torch_class.forward(self, input, hx)
         h, c = hx if self._states == 2 and hx is not None else (hx, None)
         if input.dim() == 1:
-            rows = (None if s is None else s.unsqueeze(0) for s in (h, c))
-            after = self._run(input.unsqueeze(0), *rows, params, found)
+            h, c = (None if s is None else s.unsqueeze(0) for s in (h, c))
+            after = self._run(input.unsqueeze(0), h, c, params, found)
             after = tuple([s.squeeze(0) for s in after])
         else:
             after = self._run(input, h, c, params, found)
         return after if self._states == 2 else after[0]
-
-    def _learns(self) -> bool:
-        weight = self._parameters.get("weight_hh")
-        return weight is not None and weight.requires_grad
 
     def why_not(self, x: Tensor, hx: Any, params: list[Any], known: bool = False) -> str | None:
         """Why the kernels do not take this call; None if they do. `known` as in `_why`."""

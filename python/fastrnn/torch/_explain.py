@@ -66,7 +66,7 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
         why = "somebody traces, transforms or watches the call, or its tensors are no memory"
     facts |= {"path": _KERNEL if direct else _OPERATOR, "why": why}
     states = hx if isinstance(hx, (tuple, list)) else (hx, None)
-    grad = torch.is_grad_enabled() and wants_grad(input, *states, params)
+    grad = torch.is_grad_enabled() and wants_grad(input, states[0], states[1], params)
     facts["gradients"] = "kernels" if grad else "none: no gradient is asked for"
     facts["second gradients"] = "plain torch operations over the forward, run again"
     if _context.autocasts():

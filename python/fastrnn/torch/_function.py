@@ -77,10 +77,11 @@ class Scan(Function):
             return (None,) * (7 + len(params))
         if torch.is_grad_enabled():  # create_graph: these gradients will be differentiated
             saved = (x, h_0, c_0, lengths, reserve, *params)
-            found = ScanBackward.apply(options, packed, d_y, d_h_n, d_c_n, *saved)
-            d_x, d_h_0, d_c_0, *d_params = (*found[:2], None, *found[2:])
+            found: Any = ScanBackward.apply(options, packed, d_y, d_h_n, d_c_n, *saved)
             if options.stack.has_c:
                 d_x, d_h_0, d_c_0, *d_params = found
+            else:
+                (d_x, d_h_0, *d_params), d_c_0 = found, None
         else:
             stack, batch_first, dropout, seed = options
             given = (d_y, d_h_n, d_c_n, x, lengths, seed, batch_first, dropout, reserve)
@@ -199,10 +200,11 @@ class Step(Function):
         if torch.is_grad_enabled():
             options = Options(stack, False, 0.0, 0)
             saved = (x, h_0, c_0, None, reserve, *params)
-            found = ScanBackward.apply(options, ctx.packed, None, d_h_n, d_c_n, *saved)
-            d_x, d_h, d_c, *d_params = (*found[:2], None, *found[2:])
+            found: Any = ScanBackward.apply(options, ctx.packed, None, d_h_n, d_c_n, *saved)
             if stack.has_c:
                 d_x, d_h, d_c, *d_params = found
+            else:
+                (d_x, d_h, *d_params), d_c = found, None
         else:
             given = (None, d_h_n, d_c_n, x, None, 0, False, 0.0, reserve)
             d_x, d_h, d_c, d_params = run_backward(stack, ctx.packed, *given)

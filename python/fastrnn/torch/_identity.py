@@ -29,7 +29,7 @@ def _named_class(self: Any) -> type:
     return both
 
 
-def _rebuild(cls: type) -> Any:
+def _rebuild(cls: Any) -> Any:
     return cls.__new__(cls)
 
 

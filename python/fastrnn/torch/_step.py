@@ -20,18 +20,26 @@ from ._weights import Held
 _empty_like = torch.empty_like
 _step_at = _core.step_at
 _grad_enabled = torch.is_grad_enabled
+TORCH = object()
 
 
 def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
-    """What the cell returns, or None if this is not a call like the last one.
+    """What the cell returns, None if this is not a call like the last one, or TORCH.
 
+    TORCH says that torch.nn records the step in less time (`_why.why_slower`).
     `own` are the module's Parameters by name.
     """
+    if not quiet():
+        return None
+    stack: Any = held.stack
+    if stack is not None and not stack.records_steps and _grad_enabled():
+        weight = own.get("weight_hh")
+        if weight is not None and weight.requires_grad:
+            return TORCH
     shapes = held.shapes
-    if shapes is None or not quiet():
+    if shapes is None:
         return None
     x_shape, shape = shapes
-    stack: Any = held.stack
     dtype, c = stack.dtype, None
     if stack.has_c:
         if type(hx) is not tuple or len(hx) != 2:
@@ -71,7 +79,7 @@ def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
     if _grad_enabled() and wants_grad(x, h, c, params):
         return Step.apply(held, found, stack, x, h, c, *params)
     next_h = _empty_like(h)
-    next_c = None if c is None else _empty_like(c)
+    next_c: Any = None if c is None else _empty_like(c)
     first, second = (0, 0) if c is None else (c.data_ptr(), next_c.data_ptr())
     call = (x_shape[0], x.data_ptr(), h.data_ptr(), first, next_h.data_ptr(), second)
     if stack.is_wide or held.packed is None:

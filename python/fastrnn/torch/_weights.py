@@ -47,7 +47,6 @@ class Held:
         "ids",
         "packed",
         "params",
-        "prefers_torch",
         "shapes",
         "stack",
         "witness",
@@ -60,7 +59,6 @@ class Held:
         self.addresses: Addresses = ()
         self.ids: list[int] = []  # of `params`, which live as long as they are here
         self.witness: Any = None
-        self.prefers_torch = False  # for a recorded step
         self.shapes: Any = None  # of a cell's input and state
 
     def take(self, stack: Stack) -> Stack:

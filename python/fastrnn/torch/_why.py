@@ -9,7 +9,6 @@ from torch import Tensor
 
 from . import _context
 from ._stack import DTYPES
-from ._weights import held_by
 
 _NARROW = (torch.bfloat16, torch.float16)
 
@@ -92,10 +91,7 @@ def why_slower(module: Any, dtype: torch.dtype, params: list[Any]) -> str | None
     """
     if torch.compiler.is_compiling() or not _context.eager() or not torch.is_grad_enabled():
         return None
-    held = held_by(module)
-    stack = module.stack(dtype)
-    held.prefers_torch = not stack.records_steps
-    if not held.prefers_torch or not any(p.requires_grad for p in params):
+    if module.stack(dtype).records_steps or not any(p.requires_grad for p in params):
         return None
     return "one step is recorded for backward, which torch.nn does in less time at this size"
 
