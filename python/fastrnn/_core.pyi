@@ -4,6 +4,7 @@ Arrays are of the dtype of `Packed`, in native byte order and aligned. Sequences
 strides but the last; everything else is C-contiguous.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -89,6 +90,97 @@ def backward(
     tape: Tape, d_y: _Array | None, d_h_n: _Array | None, d_c_n: _Array | None
 ) -> tuple[_Array, _Array, _Array | None, list[_Array]]:
     """Return d_x, d_h_0, d_c_0 and the gradients in the order of the parameters."""
+
+def empty(float64: bool, shape: Sequence[int]) -> _Array:
+    """An array of float32 or float64; a large one in the engine's recycled memory."""
+
+def pack_at(
+    cell: str,
+    dtype: Literal["float32", "float64"],
+    params: tuple[int, ...],
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    num_directions: int,
+    bias: bool,
+) -> Packed:
+    """`pack` of C-contiguous arrays at these addresses."""
+
+def renew_at(packed: Packed, params: tuple[int, ...]) -> Packed:
+    """Weights of the same stack at these addresses; `packed` itself if it still holds them."""
+
+def sample_at(params: tuple[int, ...], bytes: Sequence[int]) -> int:
+    """A number that changes, but for chance, when one of these arrays is written as a whole."""
+
+def forward_at(
+    packed: Packed,
+    params: tuple[int, ...],
+    compare: bool,
+    T: int,
+    B: int,
+    x: int,
+    x_step: int,
+    x_row: int,
+    h_0: int,
+    c_0: int,
+    lengths: int,
+    y: int,
+    y_step: int,
+    y_row: int,
+    h_n: int,
+    c_n: int,
+    training: bool,
+    reserve: int,
+    reserve_bytes: int,
+    dropout: float,
+    seed: int,
+) -> Packed:
+    """Run into the caller's memory; return the weights used, `packed` if it is still right.
+
+    Whether it is right is seen from the contents of params, unless compare is False. Arrays are
+    addresses, 0 for none; strides of steps and rows count elements. In training what backward reads
+    goes into the reserve, `Problem.reserve_bytes` of it.
+    """
+
+def step_at(
+    packed: Packed,
+    params: tuple[int, ...],
+    compare: bool,
+    B: int,
+    x: int,
+    h: int,
+    c: int,
+    next_h: int,
+    next_c: int,
+    /,
+) -> Packed:
+    """`forward_at` for one step of one layer, in inference, over arrays in C order."""
+
+def backward_at(
+    packed: Packed,
+    T: int,
+    B: int,
+    x: int,
+    x_step: int,
+    x_row: int,
+    lengths: int,
+    reserve: int,
+    reserve_bytes: int,
+    dropout: float,
+    seed: int,
+    d_y: int,
+    d_y_step: int,
+    d_y_row: int,
+    d_h_n: int,
+    d_c_n: int,
+    d_x: int,
+    d_x_step: int,
+    d_x_row: int,
+    d_h_0: int,
+    d_c_0: int,
+    d_params: tuple[int, ...],
+) -> None:
+    """Gradients of the `forward_at` that filled the reserve, into the caller's memory."""
 
 def gpu_forward(
     packed: Packed,

@@ -1,0 +1,208 @@
+"""Forward and backward of the engine over torch tensors: addresses in, no copy, no autograd.
+
+Eager modules and the operators of `torch.library` both end here. What arrives has been looked at:
+float32 or float64 tensors in CPU memory whose shapes fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import _core
+from ._stack import Stack
+from ._weights import Addresses, Held, addresses_of, plain, readable
+
+# From here on a result lives in the engine's recycled memory (decision 0010); below, torch's own
+# allocator is quicker than two hand-overs.
+_RECYCLED_BYTES = 1 << 18
+_ABSENT = (0, 0, 0)
+
+
+def _rows(tensor: Tensor, batch_first: bool) -> tuple[Tensor, tuple[int, int, int]]:
+    """A sequence as the engine reads it: address, strides of steps and rows; a copy if need be."""
+    if tensor.is_neg():
+        tensor = tensor.resolve_neg()
+    outer, inner, last = tensor.stride()
+    if last != 1 and tensor.size(2) != 1:
+        tensor = tensor.contiguous()
+        outer, inner, _ = tensor.stride()
+    strides = (inner, outer) if batch_first else (outer, inner)
+    return tensor, (tensor.data_ptr(), *strides)
+
+
+def _room(stack: Stack, shape: tuple[int, ...], count: int) -> Tensor:
+    """Memory for a result of so many numbers."""
+    if count * stack.itemsize < _RECYCLED_BYTES:
+        return torch.empty(shape, dtype=stack.dtype)
+    return torch.from_numpy(_core.empty(stack.float64, shape))
+
+
+def reserve_room(count: int) -> Tensor:
+    """Memory for a reserve of so many bytes, as bytes: no gradient can be asked of them."""
+    if count < _RECYCLED_BYTES:
+        return torch.empty(count, dtype=torch.uint8)
+    return torch.from_numpy(_core.empty(False, (-(-count // 4),)).view(np.uint8)[:count])
+
+
+def _address(tensor: Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def run_forward(
+    stack: Stack,
+    held: Held,
+    addresses: Addresses | None,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    params: Sequence[Tensor],
+    lengths: Tensor | None,
+    seed: int,
+    batch_first: bool,
+    dropout: float,
+    reserve: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run the stack over x (T, B, I), or (B, T, I): y, h_n and c_n.
+
+    `held` has the packed weights of an earlier call, which are used if they are still those of
+    `params`, and gets those of this one. `addresses` are what it knows of `params`, if it does.
+    With a reserve, what backward reads goes there.
+    """
+    first, second, _ = x.shape
+    steps, rows = (second, first) if batch_first else (first, second)
+    x, x_rows = _rows(x, batch_first)
+    h_0 = None if h_0 is None else plain(h_0)
+    c_0 = None if c_0 is None else plain(c_0)
+    width = stack.width
+    state = (stack.scans, rows, stack.hidden_size)
+    count = stack.scans * rows * stack.hidden_size
+    y = _room(stack, (first, second, width), first * second * width)
+    h_n = _room(stack, state, count)
+    c_n = _room(stack, state, count) if stack.has_c else None
+    strides = (width, steps * width) if batch_first else (rows * width, width)
+    if addresses is None:
+        params = readable(params)
+        addresses = addresses_of(params)
+    call = (
+        steps,
+        rows,
+        *x_rows,
+        _address(h_0),
+        _address(c_0),
+        _address(lengths),
+        y.data_ptr(),
+        *strides,
+        h_n.data_ptr(),
+        _address(c_n),
+        reserve is not None,
+        _address(reserve),
+        0 if reserve is None else reserve.numel(),
+        dropout,
+        seed,
+    )
+    held.run(_core.forward_at, stack, addresses, params, steps * rows, call)
+    return y, h_n, c_n
+
+
+def run_step(
+    stack: Stack,
+    held: Held,
+    addresses: Addresses | None,
+    x: Tensor,
+    h: Tensor | None,
+    c: Tensor | None,
+    params: Sequence[Tensor],
+    reserve: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """One step of one layer over x (B, I): the next h and c. Arguments as of `run_forward`."""
+    x = plain(x)
+    h = None if h is None else plain(h)
+    c = None if c is None else plain(c)
+    rows, inputs = x.shape
+    width = stack.hidden_size
+    next_h = torch.empty((rows, width), dtype=stack.dtype)
+    next_c = torch.empty((rows, width), dtype=stack.dtype) if stack.has_c else None
+    if addresses is None:
+        params = readable(params)
+        addresses = addresses_of(params)
+    out = next_h.data_ptr()
+    call = (
+        1,
+        rows,
+        x.data_ptr(),
+        0,
+        inputs,
+        0 if h is None else h.data_ptr(),
+        0 if c is None else c.data_ptr(),
+        0,
+        out,  # y of the one step is h_n: written twice, alike
+        0,
+        width,
+        out,
+        0 if next_c is None else next_c.data_ptr(),
+        reserve is not None,
+        _address(reserve),
+        0 if reserve is None else reserve.numel(),
+        0.0,
+        0,
+    )
+    held.run(_core.forward_at, stack, addresses, params, rows, call)
+    return next_h, next_c
+
+
+def run_backward(
+    stack: Stack,
+    packed: _core.Packed,
+    d_y: Tensor | None,
+    d_h_n: Tensor | None,
+    d_c_n: Tensor | None,
+    x: Tensor,
+    lengths: Tensor | None,
+    seed: int,
+    batch_first: bool,
+    dropout: float,
+    reserve: Tensor,
+) -> tuple[Tensor, Tensor, Tensor | None, list[Tensor]]:
+    """Gradients of the call that filled the reserve: d_x, d_h_0, d_c_0 and d_params."""
+    first, second, inputs = x.shape
+    steps, rows = (second, first) if batch_first else (first, second)
+    x, x_rows = _rows(x, batch_first)
+    d_y_rows = _ABSENT
+    if d_y is not None:
+        d_y, d_y_rows = _rows(d_y, batch_first)
+    d_h_n = None if d_h_n is None else plain(d_h_n)
+    d_c_n = None if d_c_n is None else plain(d_c_n)
+    reserve = plain(reserve)  # it may have travelled: saved-tensor hooks give copies
+    if reserve.data_ptr() % 8:
+        reserve = reserve.clone()
+    state = (stack.scans, rows, stack.hidden_size)
+    count = stack.scans * rows * stack.hidden_size
+    d_x = _room(stack, x.shape, first * second * inputs)
+    d_h_0 = _room(stack, state, count)
+    d_c_0 = _room(stack, state, count) if stack.has_c else None
+    d_params = [_room(stack, shape, numel) for shape, numel in stack.sized]
+    strides = (inputs, steps * inputs) if batch_first else (rows * inputs, inputs)
+    _core.backward_at(
+        packed,
+        steps,
+        rows,
+        *x_rows,
+        _address(lengths),
+        reserve.data_ptr(),
+        reserve.numel(),
+        dropout,
+        seed,
+        *d_y_rows,
+        _address(d_h_n),
+        _address(d_c_n),
+        d_x.data_ptr(),
+        *strides,
+        d_h_0.data_ptr(),
+        _address(d_c_0),
+        tuple([d.data_ptr() for d in d_params]),
+    )
+    return d_x, d_h_0, d_c_0, d_params
