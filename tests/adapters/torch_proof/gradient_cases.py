@@ -1,4 +1,4 @@
-"""Layers whose derivatives are checked numerically, in float64: every option, and which gradients arrive.
+"""Layers whose derivatives are checked numerically: every option, and which gradients arrive.
 
 `lengths` is the subject's own argument where it has one; the control packs and pads instead.
 """
@@ -91,7 +91,9 @@ class GradientCase:
         """The outputs that count."""
         outputs = {"y": y, "h_n": h_n} | ({"c_n": c_n} if self.has_c else {})
         if self.arriving == "none":  # connected to all, but of no weight
-            return (sum(((0.0 * o * arriving(o)).sum() for o in outputs.values()), y.new_zeros(())),)
+            return (
+                sum(((0.0 * o * arriving(o)).sum() for o in outputs.values()), y.new_zeros(())),
+            )
         return tuple(outputs.values()) if self.arriving == "all" else (outputs[self.arriving],)
 
 

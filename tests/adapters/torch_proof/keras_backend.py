@@ -1,14 +1,14 @@
 """Keras' recurrent backend on the layers under proof: `keras.src.backend.lstm` and `gru`.
 
-`install()` puts `lstm` and `gru` in the place of Keras' own and counts what they compute. They raise
-NotImplementedError, upon which Keras runs its own loop, for what the kernels do not have; each reason
-is counted by name too (`declined`).
+`install()` puts `lstm` and `gru` in the place of Keras' own and counts what they compute. They
+raise NotImplementedError, upon which Keras runs its own loop, for what the kernels do not have;
+each reason is counted by name too (`declined`).
 
-Gate order: LSTM i f c o, torch's; GRU z r h against torch's r z n. Kernels are (in, G*H), transposed.
-One bias is put on the input side; GRU(reset_after=True) has both. `go_backwards` walks the flipped
-sequence and leaves the outputs so. A mask may have holes: the steps that count are moved together, run
-with `lengths`, and spread out again; a step that does not count repeats the output before it, or gives
-zeros if the layer asks for that.
+Gate order: LSTM i f c o, torch's; GRU z r h against torch's r z n. Kernels are (in, G*H), to be
+transposed. One bias is put on the input side; GRU(reset_after=True) has both. `go_backwards` walks
+the flipped sequence and leaves the outputs so. A mask may have holes: the steps that count are
+moved together, run with `lengths`, and spread out again; a step that does not count repeats the
+output before it, or gives zeros if the layer asks for that.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import torch
-from proof_subject import cls
+from proof_subject import IS_CONTROL, cls
 from torch.func import functional_call
+from torch.nn.utils import rnn
 
 computed: Counter[str] = Counter()
 declined: Counter[str] = Counter()
@@ -63,9 +64,7 @@ def lstm(
     if bias is not None:
         weights["bias_ih_l0"] = _tensor(bias)
         weights["bias_hh_l0"] = torch.zeros_like(weights["bias_ih_l0"])
-    found = _run(
-        "LSTM", inputs, (initial_state_h, initial_state_c), mask, weights, go_backwards
-    )
+    found = _run("LSTM", inputs, (initial_state_h, initial_state_c), mask, weights, go_backwards)
     return _as_keras(*found, return_sequences)
 
 
@@ -119,7 +118,7 @@ def _reset_first(stacked: Any) -> Any:
 def _run(
     name: str, inputs: Any, states: tuple[Any, ...], mask: Any, weights: Any, go_backwards: bool
 ) -> tuple[Any, Any]:
-    """(outputs, final states) of a layer that exists for this call; its weights are the caller's."""
+    """(outputs, final states) of a layer made for this call; its weights are the caller's."""
     kind = weights["weight_ih_l0"].dtype
     if weights["weight_ih_l0"].device.type == "meta":
         _decline("shapes without values")
@@ -128,9 +127,7 @@ def _run(
     x = _tensor(inputs).to(kind)
     hidden, bias = weights["weight_hh_l0"].shape[1], "bias_ih_l0" in weights
     h = tuple(_tensor(state).to(kind).reshape(1, -1, hidden) for state in states)
-    layer = cls(name)(
-        x.shape[-1], hidden, bias=bias, batch_first=True, device="meta", dtype=kind
-    )
+    layer = cls(name)(x.shape[-1], hidden, bias=bias, batch_first=True, device="meta", dtype=kind)
     rows = None if mask is None else _tensor(mask).to(torch.bool)
     if go_backwards:
         x, rows = x.flip(1), None if rows is None else rows.flip(1)
@@ -148,11 +145,20 @@ def _masked(layer: Any, weights: Any, x: Any, hx: Any, rows: Any) -> tuple[Any, 
     order = (~rows).to(torch.int8).argsort(dim=1, stable=True)
     together = x.gather(1, order[:, :, None].expand_as(x))
     lengths = rows.sum(1)
-    y, last = functional_call(layer, weights, (together, hx), {"lengths": lengths})
+    y, last = _ragged(layer, weights, together, hx, lengths)
     place = rows.cumsum(1) - 1  # of the latest step that counted, -1 before the first
     spread = y.gather(1, place.clamp(min=0)[:, :, None].expand(-1, -1, y.shape[-1]))
     shown = rows if _zero_output.get() else place >= 0
     return torch.where(shown[:, :, None], spread, spread.new_zeros(())), last
+
+
+def _ragged(layer: Any, weights: Any, x: Any, hx: Any, lengths: Any) -> tuple[Any, Any]:
+    """Rows of these lengths; the control packs and pads, for torch.nn has no `lengths`."""
+    if not IS_CONTROL:
+        return functional_call(layer, weights, (x, hx), {"lengths": lengths})
+    packed = rnn.pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    y, last = functional_call(layer, weights, (packed, hx))
+    return rnn.pad_packed_sequence(y, batch_first=True, total_length=x.shape[1])[0], last
 
 
 def _as_keras(y: Any, states: list[Any], return_sequences: bool) -> tuple[Any, Any, list[Any]]:

@@ -43,9 +43,7 @@ def ask(function: Any, name: str, dtype: str, training: bool, **options: Any) ->
     kind = getattr(torch, dtype)
     info = module_info(name)
     return list(
-        function(
-            info, device="cpu", dtype=kind, requires_grad=True, training=training, **options
-        )
+        function(info, device="cpu", dtype=kind, requires_grad=True, training=training, **options)
     )
 
 

@@ -11,7 +11,7 @@ from trees import loss
 
 torch = pytest.importorskip("torch", reason="the proof needs torch", exc_type=ImportError)
 
-# eager: the graph is captured and run; aot_eager: also differentiated ahead of time; inductor: compiled
+# eager: captured and run; aot_eager: also differentiated ahead of time; inductor: compiled
 BACKENDS = ["eager", "aot_eager", "inductor"]
 KINDS = {"LSTM": {}, "GRU": {}, "RNN": {"nonlinearity": "relu"}}
 pytestmark = [
@@ -135,5 +135,3 @@ def test_export(name: str, ragged: bool) -> None:
         lengths = [torch.arange(b) % t + 1] if ragged else []
         given = (torch.randn(t, b, 5), *lengths)
         assert_same(list(program.module()(*given)), list(model(*given)))
-
-

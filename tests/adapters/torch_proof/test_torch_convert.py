@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not sup
 
 
 class Everything(torch.nn.Module):
-    """Each class once, nested in containers, one layer twice, one with its own name for a weight."""
+    """Each class once, nested in containers, one layer twice, one with a projection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -108,5 +108,19 @@ def test_subclasses_of_torchs_layers_are_left_alone() -> None:
         """Somebody's own forward."""
 
     model = torch.nn.Sequential(Own(3, 4))
-    convert(model)
+    with pytest.warns(UserWarning, match="Own"):
+        convert(model)
     assert type(model[0]) is Own
+
+
+@beyond_torch("convert")
+def test_and_back() -> None:
+    model = Everything()
+    parameters = list(model.parameters())
+    before = model(torch.ones(3, 2, 4))
+    convert(model)
+    model(torch.ones(3, 2, 4))
+    assert subject().revert(model) is model
+    assert kinds(model) == kinds(Everything())
+    assert all(a is b for a, b in zip(model.parameters(), parameters, strict=True))
+    assert torch.equal(model(torch.ones(3, 2, 4)), before)

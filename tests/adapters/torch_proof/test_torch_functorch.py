@@ -1,4 +1,4 @@
-"""torch.func: ensembles by vmap, gradients per sample, against a Python loop over the same calls."""
+"""torch.func: ensembles by vmap, gradients per sample, against a loop over the same calls."""
 
 from __future__ import annotations
 

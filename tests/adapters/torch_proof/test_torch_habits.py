@@ -1,4 +1,4 @@
-"""What torch's users do with a layer beside calling it: autocast, tying, weight_norm, checkpoints."""
+"""What torch's users do with a layer beside calling it: autocast, tying, weight_norm, writes."""
 
 from __future__ import annotations
 

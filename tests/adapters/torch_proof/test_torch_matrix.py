@@ -1,10 +1,10 @@
 """The 192 models of the recurrent matrix in PyTorch's ONNX export tests, against torch.nn.
 
-Four models x layers x directions x initial state x rows (one length; lengths; lengths with the batch
-first) x dropout. Weights are torch's own, float64 to its last digits and float32 to assert_close's
-defaults. Where dropout acts (several layers, training) torch's masks come from torch's generator and
-cannot be ours: there, outputs and gradients are compared in eval mode, and training is checked by
-replaying the masks.
+Four models x layers x directions x initial state x rows (one length; lengths; lengths with the
+batch first) x dropout. Weights are torch's own, float64 to its last digits and float32 to
+assert_close's defaults. Where dropout acts (several layers, training) torch's masks come from
+torch's generator and cannot be ours: there, outputs and gradients are compared in eval mode, and
+training is checked by replaying the masks.
 """
 
 from __future__ import annotations
@@ -154,4 +154,6 @@ def test_a_small_mistake_is_noticed() -> None:
     with torch.no_grad():
         theirs.weight_hh_l1_reverse[0, 0] += 1e-9
     with pytest.raises(AssertionError, match="not close"):
-        assert_close(run(case, ours, torch.float64), run(case, theirs, torch.float64), torch.float64)
+        assert_close(
+            run(case, ours, torch.float64), run(case, theirs, torch.float64), torch.float64
+        )

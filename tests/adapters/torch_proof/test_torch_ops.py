@@ -27,7 +27,9 @@ class Recorder(TorchDispatchMode):
         kwargs = kwargs or {}
         if op.namespace == self.namespace:
             kept = torch.utils._pytree.tree_map_only(
-                torch.Tensor, lambda t: t.detach().clone(), (args, kwargs)
+                torch.Tensor,
+                lambda t: t.detach().clone().requires_grad_(t.requires_grad),
+                (args, kwargs),
             )
             self.calls.setdefault(op.name().split(".")[0], []).append((op, *kept))
         return op(*args, **kwargs)
@@ -78,19 +80,28 @@ def test_opcheck() -> None:
     checked = 0
     for name, calls in recorded().items():
         for op, args, kwargs in calls:
-            torch.library.opcheck(op, with_grad(args), kwargs)
+            torch.library.opcheck(op, args, kwargs)
             checked += 1
         assert calls, name
     assert checked >= len(registered())
 
 
-def with_grad(args: Any) -> Any:
-    """The same arguments, asking for gradients as a training step does."""
+@beyond_torch("op in the namespace fastrnn")
+def test_the_ops_are_called_with_and_without_gradients() -> None:
+    """So that opcheck has looked at their derivatives too."""
+    for name, calls in recorded().items():
+        asked = {any(t.requires_grad for t in _tensors(args)) for _, args, _ in calls}
+        assert True in asked, name
+    assert any(
+        not any(t.requires_grad for t in _tensors(args))
+        for calls in recorded().values()
+        for _, args, _ in calls
+    )
 
-    def leaf(tensor: Any) -> Any:
-        return tensor.requires_grad_(tensor.is_floating_point())
 
-    return torch.utils._pytree.tree_map_only(torch.Tensor, leaf, args)
+def _tensors(tree: Any) -> list[Any]:
+    flat, _ = torch.utils._pytree.tree_flatten(tree)
+    return [leaf for leaf in flat if isinstance(leaf, torch.Tensor)]
 
 
 def test_the_recorder_and_opcheck_notice_an_op_without_a_fake() -> None:

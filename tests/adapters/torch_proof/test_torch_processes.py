@@ -118,8 +118,8 @@ print(float(y.detach().double().sum()), float(lstm.weight_hh_l0.grad.double().su
 
 
 ORDERS = list(itertools.permutations(PACKAGES.values()))
-# fastrnn, torch and scikit-learn bring OpenMP and import NumPy themselves: each of their orders, with
-# NumPy's own import in every place
+# fastrnn, torch and scikit-learn bring OpenMP and import NumPy themselves: each of their orders,
+# with NumPy's own import in every place
 FEW = [order for i, order in enumerate(itertools.permutations(["fastrnn", "torch", "sklearn"]))
        for order in [(*order[: i % 4], "numpy", *order[i % 4 :])]]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""DistributedDataParallel and FSDP on two gloo ranks train as one process does on the joined batch."""
+"""DDP and FSDP on two gloo ranks train as one process does on the joined batch."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ def train(kind: str, world: int, folder: Path) -> dict[str, Any]:
     environment = os.environ | {"FASTRNN_PROOF_SUBJECT": SUBJECT, "PYTHONPATH": path}
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(HERE / "ranks_worker.py"), kind, str(rank), str(world)]
-            + [str(folder / f"store-{kind}-{world}")],
+            [
+                *(sys.executable, str(HERE / "ranks_worker.py"), kind, str(rank), str(world)),
+                str(folder / f"store-{kind}-{world}"),
+            ],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
