@@ -48,7 +48,7 @@ def build(characters: int) -> Any:
 
         def forward(self, x: Any, state: Any = None) -> Any:
             y, state = self.gru(self.embedding(x), state)
-            return self.head(y), state
+            return self.head(y.flatten(0, 1)), state
 
     torch.manual_seed(0)
     return Model()
@@ -85,7 +85,7 @@ def train(rank: int, world: int, folder: str, options: argparse.Namespace) -> li
     for batch in batches(ids, options.steps):
         x, target = (torch.from_numpy(a[:, share]).long() for a in (batch.x, batch.target))
         logits, state = model(x, state.detach() if batch.carry else None)
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), target.flatten())
+        loss = torch.nn.functional.cross_entropy(logits, target.flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

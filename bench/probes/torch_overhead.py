@@ -75,16 +75,18 @@ def three_ways(cell: str, is_cell: bool, training: bool) -> dict[str, Callable[[
     def through(module: Any) -> Callable[[], Any]:
         leaves = [x, *states, *module.parameters()]
 
-        def call() -> Any:
+        def first() -> Any:
             found = module(x, hx)
-            y = found[0] if isinstance(found, tuple) else found
-            return torch.autograd.grad(y, leaves, arriving) if training else y
+            return found[0] if isinstance(found, tuple) else found
 
-        def without() -> Any:
+        def both() -> Any:
+            return torch.autograd.grad(first(), leaves, arriving)
+
+        def alone() -> Any:
             with torch.no_grad():
-                return module(x, hx)
+                return first()
 
-        return call if training else without
+        return both if training else alone
 
     ways = {"bare": _bare(cell, theirs, x, states, arriving, training)}
     return ways | {"fastrnn": through(ours), "torch": through(theirs)}

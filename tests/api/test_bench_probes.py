@@ -84,7 +84,8 @@ def test_epochs_of_torch_models_agree_and_are_timed(tmp_path):
     for row in rows:
         losses = row["losses"]
         assert len(losses["torch"]) == len(losses["fastrnn"]) == row["steps"] >= 4
-        assert losses["torch"][-1] < losses["torch"][0]
+        first, last = losses["torch"][0], losses["torch"][row["steps"] // 2]  # of two epochs
+        assert last < first, row["task"]
         assert row["difference"] <= AGREEMENT
         assert all(seconds > 0 for times in row["seconds"].values() for seconds in times)
 
@@ -95,7 +96,7 @@ def test_loss_curves_that_differ_are_an_error():
 
     def wrong(model):
         with torch.no_grad():
-            next(model.parameters()).add_(0.01)
+            next(model.parameters()).add_(0.5)
         return model
 
     with pytest.raises(RuntimeError, match="losses differ"):

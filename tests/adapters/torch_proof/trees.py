@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
-from torch.nn.utils.rnn import PackedSequence
+import pytest
+
+torch = pytest.importorskip("torch", reason="the proof needs torch", exc_type=ImportError)
+PackedSequence = torch.nn.utils.rnn.PackedSequence
 
 
-def apply(function: Callable[[torch.Tensor], Any], tree: Any) -> Any:
+def apply(function: Callable[[Any], Any], tree: Any) -> Any:
     """The same tree with `function` of every tensor; a PackedSequence's data alone."""
     if isinstance(tree, torch.Tensor):
         return function(tree)
@@ -22,11 +24,11 @@ def apply(function: Callable[[torch.Tensor], Any], tree: Any) -> Any:
     return tree
 
 
-def tensors(tree: Any) -> list[torch.Tensor]:
+def tensors(tree: Any) -> list[Any]:
     """Every tensor, in order."""
-    found: list[torch.Tensor] = []
+    found: list[Any] = []
 
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
+    def keep(tensor: Any) -> Any:
         found.append(tensor)
         return tensor
 
@@ -39,12 +41,12 @@ def fresh(tree: Any) -> Any:
     return apply(lambda t: t.detach().clone().requires_grad_(t.requires_grad), tree)
 
 
-def floating(tree: Any) -> list[torch.Tensor]:
+def floating(tree: Any) -> list[Any]:
     """Every tensor that a gradient may flow through."""
     return [t for t in tensors(tree) if t.is_floating_point()]
 
 
-def noncontiguous(tensor: torch.Tensor) -> torch.Tensor:
+def noncontiguous(tensor: Any) -> Any:
     """The same values with a gap between neighbours; a leaf like the original."""
     if tensor.numel() < 2:
         return tensor
@@ -54,7 +56,7 @@ def noncontiguous(tensor: torch.Tensor) -> torch.Tensor:
     return gappy.requires_grad_(tensor.requires_grad)
 
 
-def loss(outputs: Any, weights: list[torch.Tensor] | None = None) -> torch.Tensor:
+def loss(outputs: Any, weights: list[Any] | None = None) -> Any:
     """A scalar to which every element of every output contributes, each with its own weight."""
     parts = floating(outputs)
     if weights is None:
@@ -62,7 +64,7 @@ def loss(outputs: Any, weights: list[torch.Tensor] | None = None) -> torch.Tenso
     return sum(((p * w).sum() for p, w in zip(parts, weights, strict=True)), torch.zeros(()))
 
 
-def arriving(tensor: torch.Tensor) -> torch.Tensor:
+def arriving(tensor: Any) -> Any:
     """Gradients of mixed sizes and signs, a function of the shape alone."""
     count = torch.arange(tensor.numel(), dtype=torch.float64)
     return torch.cos(1.3 * count + tensor.dim()).reshape(tensor.shape).to(tensor.dtype)
