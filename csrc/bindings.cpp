@@ -203,10 +203,17 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
   py::class_<PyTape>(module, "Tape").def_property_readonly("nbytes", [](const PyTape& t) { return t.tape->bytes(); });
 
   bind_stepper(module);
+  bind_address(module);
 
   using namespace py::literals;
   module.def("pack", &pack_stack, "cell"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,
              "num_directions"_a, "bias"_a, "previous"_a = py::none());
+  module.def(
+      "empty",
+      [](bool float64, const std::vector<int64_t>& shape) {
+        return empty(float64 ? DType::float64 : DType::float32, shape);
+      },
+      "float64"_a, "shape"_a);
   module.def("forward", &forward_stack, "packed"_a, "x"_a.noconvert(), "h_0"_a, "c_0"_a, "lengths"_a, "batch_first"_a,
              "training"_a, "dropout"_a, "seed"_a, "recompute"_a = keep_everything);
   module.def("backward", &backward_stack, "tape"_a, "d_y"_a, "d_h_n"_a, "d_c_n"_a);

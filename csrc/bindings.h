@@ -16,5 +16,6 @@ struct PyPacked {
 };
 
 void bind_stepper(py::module_& module);
+void bind_address(py::module_& module);
 
 }  // namespace fastrnn

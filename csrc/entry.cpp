@@ -94,8 +94,9 @@ std::vector<int64_t> parameter_shape(const Stack& stack, int index) {
   return {rows};
 }
 
-std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Array>& params,
-                                        std::shared_ptr<const PackedStack> previous, Interrupt interrupt) {
+namespace {
+
+void check_stack(const Stack& stack, size_t params) {
   facts_of(stack.cell);
   constexpr int64_t most = int64_t(1) << 31;
   const auto check_size = [&](const char* name, int64_t value, int64_t least) {
@@ -106,8 +107,38 @@ std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Ar
   check_size("hidden_size", stack.H, 1);
   check_size("num_layers", stack.L, 1);
   if (stack.D != 1 && stack.D != 2) refuse("pack", "num_directions", "value " + std::to_string(stack.D), "1 or 2");
-  if (int64_t(params.size()) != parameter_count(stack))
-    refuse("pack", "params", std::to_string(params.size()) + " arrays", std::to_string(parameter_count(stack)));
+  if (int64_t(params) != parameter_count(stack))
+    refuse("pack", "params", std::to_string(params) + " arrays", std::to_string(parameter_count(stack)));
+}
+
+// What a call says in numbers; its arrays fit.
+void check_args(const ForwardArgs& args) {
+  const auto check_size = [](const char* name, int64_t value) {
+    if (value < 0) refuse("forward", name, "value " + std::to_string(value), "at least 0");
+  };
+  check_size("T", args.T);
+  check_size("B", args.B);
+  for (int64_t b = 0; args.lengths != nullptr && b < args.B; ++b)
+    if (args.lengths[b] < 0 || args.lengths[b] > args.T)
+      refuse("forward", "lengths[" + std::to_string(b) + "]", "value " + std::to_string(args.lengths[b]),
+             "0 to T = " + std::to_string(args.T));
+  if (!(args.dropout >= 0 && args.dropout <= 1))
+    refuse("forward", "dropout", "value " + std::to_string(args.dropout), "0 to 1");
+  if (args.recompute < best_segments)
+    refuse("forward", "recompute", "value " + std::to_string(args.recompute), "-1 (the best), 0 (none) or steps");
+}
+
+}  // namespace
+
+std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<const void*>& params,
+                                        std::shared_ptr<const PackedStack> previous, Interrupt interrupt) {
+  check_stack(stack, params.size());
+  return cpu_backend().pack(stack, params, std::move(previous), interrupt);
+}
+
+std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<Array>& params,
+                                        std::shared_ptr<const PackedStack> previous, Interrupt interrupt) {
+  check_stack(stack, params.size());
   std::vector<const void*> data;
   for (size_t i = 0; i < params.size(); ++i) {
     check_dense("pack", "params[" + std::to_string(i) + "]", params[i], parameter_shape(stack, int(i)), stack.dtype);
@@ -153,22 +184,35 @@ std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack> packed, c
     if (call.lengths.shape != std::vector<int64_t>{sizes.B})
       refuse("forward", "lengths", "shape " + text_of(call.lengths.shape), text_of({sizes.B}));
     check_contiguous("forward", "lengths", call.lengths, 8);
-    const auto* lengths = static_cast<const int64_t*>(call.lengths.data);
-    for (int64_t b = 0; b < sizes.B; ++b)
-      if (lengths[b] < 0 || lengths[b] > sizes.T)
-        refuse("forward", "lengths[" + std::to_string(b) + "]", "value " + std::to_string(lengths[b]),
-               "0 to T = " + std::to_string(sizes.T));
-    args.lengths = lengths;
+    args.lengths = static_cast<const int64_t*>(call.lengths.data);
   }
-  if (!(call.dropout >= 0 && call.dropout <= 1))
-    refuse("forward", "dropout", "value " + std::to_string(call.dropout), "0 to 1");
   args.training = call.training;
-  args.dropout = call.training ? call.dropout : 0;
+  args.dropout = call.dropout;
   args.seed = call.seed;
-  if (call.recompute < best_segments)
-    refuse("forward", "recompute", "value " + std::to_string(call.recompute), "-1 (the best), 0 (none) or steps");
-  args.recompute = call.training ? call.recompute : keep_everything;
+  args.recompute = call.recompute;
+  return forward(std::move(packed), args, interrupt);
+}
+
+std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack> packed, const ForwardArgs& given,
+                                    Interrupt interrupt) {
+  check_args(given);
+  ForwardArgs args = given;
+  if (!args.training) {
+    args.dropout = 0;
+    args.recompute = keep_everything;
+    args.reserve = nullptr;
+  }
   return cpu_backend().forward(std::move(packed), args, interrupt);
+}
+
+void backward(std::shared_ptr<const PackedStack> packed, const ForwardArgs& args, const BackwardArgs& gradients,
+              size_t params, Interrupt interrupt) {
+  check_args(args);
+  check_stack(packed->stack, params);
+  const auto tape = cpu_backend().tape(std::move(packed), args);
+  if (args.reserve == nullptr && tape->bytes() > 0)
+    refuse("backward", "reserve", "no bytes", "the " + std::to_string(tape->bytes()) + " that forward filled");
+  cpu_backend().backward(*tape, gradients, interrupt);
 }
 
 void backward(const Tape& tape, const BackwardCall& call, Interrupt interrupt) {

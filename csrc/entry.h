@@ -45,6 +45,16 @@ struct ForwardCall {
 std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack> packed, const ForwardCall& call,
                                     Interrupt interrupt);
 
+// The next three are for callers that know T, B, strides and addresses themselves: numbers are checked, the
+// shapes behind the addresses are the caller's word.
+std::shared_ptr<const PackedStack> pack(const Stack& stack, const std::vector<const void*>& params,
+                                        std::shared_ptr<const PackedStack> previous, Interrupt interrupt);
+std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack> packed, const ForwardArgs& args,
+                                    Interrupt interrupt);
+// Of the forward that had `args` and filled their reserve, with gradients of `params` parameters.
+void backward(std::shared_ptr<const PackedStack> packed, const ForwardArgs& args, const BackwardArgs& gradients,
+              size_t params, Interrupt interrupt);
+
 struct BackwardCall {
   Array d_y, d_h_n, d_c_n, d_x, d_h_0, d_c_0;
   std::vector<Array> d_params;

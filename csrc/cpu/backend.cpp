@@ -30,6 +30,12 @@ std::shared_ptr<const fastrnn::Tape> forward_as(const std::shared_ptr<const Pack
   return run_forward(std::static_pointer_cast<const Weights<S>>(packed), args, interrupt);
 }
 
+template <class S>
+std::shared_ptr<const fastrnn::Tape> tape_as(const std::shared_ptr<const PackedStack>& packed,
+                                             const ForwardArgs& args) {
+  return std::make_shared<const CpuTape<S>>(std::static_pointer_cast<const Weights<S>>(packed), args);
+}
+
 std::string megabytes(double bytes) {
   char text[32];
   std::snprintf(text, sizeof text, "%.1f MB", bytes / 1e6);
@@ -94,6 +100,10 @@ class CpuBackend : public Backend {
                                                Interrupt interrupt) override {
     return packed->stack.dtype == DType::float32 ? forward_as<float>(packed, args, interrupt)
                                                  : forward_as<double>(packed, args, interrupt);
+  }
+  std::shared_ptr<const fastrnn::Tape> tape(std::shared_ptr<const PackedStack> packed,
+                                            const ForwardArgs& args) override {
+    return packed->stack.dtype == DType::float32 ? tape_as<float>(packed, args) : tape_as<double>(packed, args);
   }
   void backward(const fastrnn::Tape& tape, const BackwardArgs& args, Interrupt interrupt) override {
     if (tape.packed().stack.dtype == DType::float32) {

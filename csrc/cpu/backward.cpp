@@ -45,7 +45,13 @@ class BackwardCall {
     sums_ = room<S>(widest_sums, layout_.columns(stack_.H));
     for (int i = 0; i < std::min(stack_.L - 1, 2); ++i)
       d_inputs_[i] = room<S>(checked_product(T_, B_), stack_.H * stack_.D);
-    if (tape.recomputes) allocate_saved(layout_, stack_.H, tape.segments.most_rows, segment_);
+    if (tape.recomputes) {
+      Cutter<S> counted(nullptr);
+      place_saved(layout_, stack_.H, tape.segments.most_rows, counted, segment_);
+      segment_room_ = Buffer(counted.bytes());
+      Cutter<S> placed(segment_room_.as<S>());
+      place_saved(layout_, stack_.H, tape.segments.most_rows, placed, segment_);
+    }
   }
 
   int threads() const { return threads_; }
@@ -115,10 +121,10 @@ class BackwardCall {
     scan.d_x_adds = direction == 1;
     const SavedScan<S>& read = tape_.recomputes ? segment_ : saved;
     for (int state = 0; state < layout_.states; ++state) {
-      scan.history[state] = read.history[state].template as<S>();
+      scan.history[state] = read.history[state];
       scan.d_state[state] = d_state_[state].template as<S>();
     }
-    scan.keep = read.keep.template as<S>();
+    scan.keep = read.keep;
     scan.d_pre[0] = d_pre_[0].template as<S>();
     scan.d_pre[1] = d_pre_[1].template as<S>();
     scan.operands = operands_.template as<S>();
@@ -147,7 +153,7 @@ class BackwardCall {
       scan.last = segment.last;
       scan.turn = segment.turn;
       for (int state = 0; state < layout_.states; ++state)
-        scan.initial[state] = saved.borders[state].template as<S>() + segment.border * stride;
+        scan.initial[state] = saved.borders[state] + segment.border * stride;
       if (tape_.recomputes && !recompute(worker, layer, direction, scan)) return false;
       tape_.weights->kernels.backward(scan, worker);
       if (!worker.wait()) return false;
@@ -166,9 +172,9 @@ class BackwardCall {
     scan.last = reader.last;
     for (int state = 0; state < layout_.states; ++state) {
       scan.initial[state] = const_cast<S*>(reader.initial[state]);  // training only reads them
-      scan.history[state] = segment_.history[state].template as<S>();
+      scan.history[state] = segment_.history[state];
     }
-    scan.keep = segment_.keep.template as<S>();
+    scan.keep = segment_.keep;
     scan.training = true;
     tape_.weights->kernels.forward(scan, worker);
     return worker.wait();
@@ -198,7 +204,8 @@ class BackwardCall {
   int threads_ = 1;
   int64_t chunk_rows_ = 1;
   Buffer d_state_[2], d_pre_[2], operands_, sums_, d_inputs_[2];
-  SavedScan<S> segment_;  // what is recomputed, a segment at a time
+  SavedScan<S> segment_{};  // what is recomputed, a segment at a time
+  Buffer segment_room_;
 };
 
 }  // namespace

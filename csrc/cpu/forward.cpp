@@ -11,26 +11,17 @@ namespace {
 template <class S>
 class ForwardCall {
  public:
-  ForwardCall(CpuTape<S>& tape, const ForwardArgs& args)
+  ForwardCall(const CpuTape<S>& tape, const ForwardArgs& args)
       : tape_(tape),
         args_(args),
         stack_(tape.weights->stack),
         layout_(tape.weights->kernels.layout),
         saves_(args.training && !tape.recomputes) {
-    const int64_t stride = layout_.state_stride(stack_.H), total = tape.order.rows(false).total();
-    if (args.training) tape.scans.resize(size_t(stack_.L * stack_.D));
-    for (SavedScan<S>& scan : tape.scans) {
-      for (int state = 0; state < layout_.states; ++state)
-        scan.borders[state] = room<S>(tape.segments.border_rows, stride);
-      if (saves_) allocate_saved(layout_, stack_.H, total, scan);
-    }
+    const int64_t stride = layout_.state_stride(stack_.H);
     if (!saves_) {  // one scan's room serves all
       for (int state = 0; state < layout_.states; ++state) initial_[state] = room<S>(args.B, stride);
       turns_ = room<S>(2 * args.B, stride);
     }
-    const int inputs = args.training ? stack_.L - 1 : std::min(stack_.L - 1, 2);  // two take turns
-    for (int i = 0; i < inputs; ++i)
-      tape.inputs.push_back(room<S>(checked_product(args.T, args.B), stack_.H * stack_.D));
     for (int layer = 0; layer < stack_.L; ++layer) {
       plans_.push_back(plan_forward(tape.shape(layer), thread_limit()));
       threads_ = std::max(threads_, plans_.back().threads);
@@ -64,10 +55,10 @@ class ForwardCall {
     scan.y_step = y.step;
     scan.y_row = y.row;
     for (int state = 0; state < layout_.states; ++state) {
-      scan.initial[state] = (saves_ ? saved->borders[state] : initial_[state]).template as<S>();
-      if (saves_) scan.history[state] = saved->history[state].template as<S>();
+      scan.initial[state] = saves_ ? saved->borders[state] : initial_[state].template as<S>();
+      if (saves_) scan.history[state] = saved->history[state];
     }
-    if (saves_) scan.keep = saved->keep.template as<S>();
+    if (saves_) scan.keep = saved->keep;
     if (!saves_) scan.history[0] = turns_.template as<S>();
     scan.training = saves_;
     scan.chunk = chunk_.template as<S>();
@@ -101,7 +92,7 @@ class ForwardCall {
     const int64_t units = layout_.panel_units(), begin = share.panel_begin * units, end = share.panel_end * units;
     for (int state = 0; state < layout_.states; ++state) {
       const S* from = scan.prev(state, scan.first);
-      S* to = saved.borders[state].template as<S>() + segment.border * stride;
+      S* to = saved.borders[state] + segment.border * stride;
       for (int64_t b = share.row_begin; b < std::min(share.row_end, alive); ++b)
         std::copy(from + b * stride + begin, from + b * stride + end, to + b * stride + begin);
     }
@@ -130,7 +121,7 @@ class ForwardCall {
     }
   }
 
-  CpuTape<S>& tape_;
+  const CpuTape<S>& tape_;
   const ForwardArgs& args_;
   const Stack& stack_;
   const Layout& layout_;

@@ -20,7 +20,8 @@ class PackedStack {
   const Stack stack;
 };
 
-// What a training forward keeps for backward. Immutable: backward may run any number of times.
+// What a training forward keeps for backward, in memory of its own or in the caller's reserve. Immutable:
+// backward may run any number of times.
 class Tape {
  public:
   virtual ~Tape() = default;
@@ -59,6 +60,8 @@ struct Backend {
                                                   std::shared_ptr<const PackedStack> previous, Interrupt) = 0;
   // The tape is null in inference.
   virtual std::shared_ptr<const Tape> forward(std::shared_ptr<const PackedStack>, const ForwardArgs&, Interrupt) = 0;
+  // The tape of an earlier training forward with the same weights and arguments, whose reserve is given again.
+  virtual std::shared_ptr<const Tape> tape(std::shared_ptr<const PackedStack>, const ForwardArgs&) = 0;
   virtual void backward(const Tape&, const BackwardArgs&, Interrupt) = 0;
   // For a stack of one direction.
   virtual std::unique_ptr<Stepper> stepper(std::shared_ptr<const PackedStack>, int64_t streams) = 0;

@@ -49,6 +49,8 @@ struct ForwardArgs {
   double dropout;          // between layers; 0 outside training
   uint64_t seed;           // key of the dropout masks
   int64_t recompute;       // keep_everything, best_segments, or the steps of a segment; 0 outside training
+  void* reserve;           // room for what backward reads; null: the tape takes its own
+  int64_t reserve_bytes;
 };
 
 struct BackwardArgs {

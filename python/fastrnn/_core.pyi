@@ -4,6 +4,7 @@ Arrays are of the dtype of `Packed`, in native byte order and aligned. Sequences
 strides but the last; everything else is C-contiguous.
 """
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -89,6 +90,67 @@ def backward(
     tape: Tape, d_y: _Array | None, d_h_n: _Array | None, d_c_n: _Array | None
 ) -> tuple[_Array, _Array, _Array | None, list[_Array]]:
     """Return d_x, d_h_0, d_c_0 and the gradients in the order of the parameters."""
+
+def empty(float64: bool, shape: Sequence[int]) -> _Array:
+    """An array of float32 or float64; a large one in the engine's recycled memory."""
+
+def pack_at(
+    cell: str,
+    dtype: Literal["float32", "float64"],
+    params: tuple[int, ...],
+    input_size: int,
+    hidden_size: int,
+    num_layers: int,
+    num_directions: int,
+    bias: bool,
+) -> Packed:
+    """`pack` of C-contiguous arrays at these addresses."""
+
+def renew_at(packed: Packed, params: tuple[int, ...]) -> Packed:
+    """Weights of the same stack at these addresses; `packed` itself if it still holds them."""
+
+# address, strides of steps and rows in elements; address 0 is no array
+_Rows = tuple[int, int, int]
+_Room = tuple[int, int]  # address and bytes
+
+def forward_at(
+    packed: Packed,
+    params: tuple[int, ...],
+    sizes: tuple[int, int],
+    x: _Rows,
+    h_0: int,
+    c_0: int,
+    lengths: int,
+    y: _Rows,
+    h_n: int,
+    c_n: int,
+    training: bool,
+    reserve: _Room,
+    dropout: float,
+    seed: int,
+) -> Packed:
+    """Run T, B = sizes into the caller's memory; return the weights used, `packed` if still right.
+
+    In training what backward reads goes into the reserve, `Problem.reserve_bytes` of it.
+    """
+
+def backward_at(
+    packed: Packed,
+    sizes: tuple[int, int],
+    x: _Rows,
+    lengths: int,
+    reserve: _Room,
+    dropout: float,
+    seed: int,
+    d_y: _Rows,
+    d_h_n: int,
+    d_c_n: int,
+    d_x: _Rows,
+    d_h_0: int,
+    d_c_0: int,
+    d_params: tuple[int, ...],
+) -> None:
+    """Gradients of the `forward_at` that filled the reserve, into the caller's memory."""
 
 def gpu_forward(
     packed: Packed,

@@ -106,6 +106,16 @@ class Problem:
         longest = -(-alive // rows) if rows else 0  # or more
         return steps * rows * for_each + alive * for_alive + rows * for_row + longest * 2 * 8
 
+    def reserve_bytes(self, steps: int, rows: int, alive: int) -> int:
+        """Memory of what a training forward keeps for backward; `alive` as in `forward_bytes`.
+
+        Products and sums alone: the sizes may be symbols of a compiler.
+        """
+        state, saved = _core.strides(self.cell, self.dtype == np.float64, self.hidden_size)
+        scans = rows * self.states * state + alive * (self.states * state + saved)
+        inputs = (self.num_layers - 1) * self.output_size
+        return (self.num_scans * scans + inputs * steps * rows) * self.dtype.itemsize
+
     def backward_bytes(self, steps: int, rows: int) -> int:
         """Memory of the gradients that a backward call returns and passes between layers."""
         inputs = min(self.num_layers - 1, 2) * steps * rows * self.output_size

@@ -29,6 +29,8 @@ def examples(module: Any) -> list[doctest.DocTest]:
 
 @pytest.mark.parametrize("name", modules())
 def test_examples(name: str) -> None:
+    if name.startswith("fastrnn.torch"):
+        pytest.importorskip("torch", reason="fastrnn.torch needs torch")
     runner = doctest.DocTestRunner(optionflags=FLAGS)
     said: list[str] = []
     for test in examples(importlib.import_module(name)):

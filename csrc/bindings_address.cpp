@@ -1,0 +1,133 @@
+// Calls over addresses, for arrays of other libraries (`fastrnn.torch`): the caller has looked at shapes and
+// dtypes and holds the memory; numbers are checked by the entry. 0 stands for an absent array.
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include "bindings.h"
+
+namespace fastrnn {
+namespace {
+
+using Addresses = std::vector<uintptr_t>;
+
+// Calls with less work keep the GIL, as steppers do (docs/decisions/0015).
+constexpr double least_flops_without_gil = 2e5;
+
+const void* at(uintptr_t address) { return reinterpret_cast<const void*>(address); }
+void* room(uintptr_t address) { return reinterpret_cast<void*>(address); }
+
+std::vector<const void*> pointers(const Addresses& addresses) {
+  std::vector<const void*> out;
+  out.reserve(addresses.size());
+  for (const uintptr_t address : addresses) out.push_back(at(address));
+  return out;
+}
+
+// x, lengths and reserve of a call, which forward and backward are given alike.
+struct Call {
+  ForwardArgs args{};
+  std::vector<int64_t> lengths;  // a copy: it is checked, and then read without the GIL
+
+  Call(std::pair<int64_t, int64_t> T_B, std::tuple<uintptr_t, int64_t, int64_t> x, uintptr_t given_lengths,
+       std::pair<uintptr_t, int64_t> reserve, double dropout, uint64_t seed) {
+    args.T = T_B.first;
+    args.B = T_B.second;
+    args.x = {at(std::get<0>(x)), std::get<1>(x), std::get<2>(x)};
+    if (given_lengths != 0 && args.B > 0) {
+      const auto* first = static_cast<const int64_t*>(at(given_lengths));
+      lengths.assign(first, first + args.B);
+      args.lengths = lengths.data();
+    }
+    args.reserve = room(reserve.first);
+    args.reserve_bytes = reserve.second;
+    args.dropout = dropout;
+    args.seed = seed;
+  }
+};
+
+template <class Body>
+void run(const Stack& stack, const ForwardArgs& args, const Body& body) {
+  double flops = 0;
+  for (int layer = 0; layer < stack.L; ++layer)
+    flops += 8.0 * stack.D * double(stack.H) * double(stack.input_size(layer) + stack.H);
+  if (flops * double(args.T) * double(args.B) < least_flops_without_gil) {
+    body(Interrupt{});
+  } else {
+    without_gil(body);
+  }
+}
+
+py::object pack_at(const std::string& cell, const std::string& dtype, const Addresses& params, int64_t input_size,
+                   int64_t hidden_size, int num_layers, int num_directions, bool bias) {
+  const Stack stack{cell, dtype == "float64" ? DType::float64 : DType::float32, input_size, hidden_size, num_layers,
+                    num_directions, bias};
+  std::shared_ptr<const PackedStack> packed;
+  without_gil([&](Interrupt interrupt) { packed = pack(stack, pointers(params), nullptr, interrupt); });
+  return py::cast(PyPacked{packed});
+}
+
+// `packed` itself if it still holds `params`.
+py::object renew_at(const py::object& packed, const Addresses& params) {
+  const std::shared_ptr<const PackedStack>& old = packed.cast<const PyPacked&>().packed;
+  std::shared_ptr<const PackedStack> now;
+  without_gil([&](Interrupt interrupt) { now = pack(old->stack, pointers(params), old, interrupt); });
+  return now == old ? packed : py::cast(PyPacked{now});
+}
+
+// Returns the weights that were used: `packed` itself if it still holds `params`.
+py::object forward_at(const py::object& packed, const Addresses& params, std::pair<int64_t, int64_t> T_B,
+                      std::tuple<uintptr_t, int64_t, int64_t> x, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths,
+                      std::tuple<uintptr_t, int64_t, int64_t> y, uintptr_t h_n, uintptr_t c_n, bool training,
+                      std::pair<uintptr_t, int64_t> reserve, double dropout, uint64_t seed) {
+  const std::shared_ptr<const PackedStack>& old = packed.cast<const PyPacked&>().packed;
+  Call call(T_B, x, lengths, reserve, dropout, seed);
+  ForwardArgs& args = call.args;
+  args.h_0 = at(h_0);
+  args.c_0 = at(c_0);
+  args.y = {at(std::get<0>(y)), std::get<1>(y), std::get<2>(y)};
+  args.h_n = room(h_n);
+  args.c_n = room(c_n);
+  args.training = training;
+  std::shared_ptr<const PackedStack> now;
+  run(old->stack, args, [&](Interrupt interrupt) {
+    now = pack(old->stack, pointers(params), old, interrupt);
+    forward(now, args, interrupt);
+  });
+  return now == old ? packed : py::cast(PyPacked{now});
+}
+
+void backward_at(const PyPacked& packed, std::pair<int64_t, int64_t> T_B, std::tuple<uintptr_t, int64_t, int64_t> x,
+                 uintptr_t lengths, std::pair<uintptr_t, int64_t> reserve, double dropout, uint64_t seed,
+                 std::tuple<uintptr_t, int64_t, int64_t> d_y, uintptr_t d_h_n, uintptr_t d_c_n,
+                 std::tuple<uintptr_t, int64_t, int64_t> d_x, uintptr_t d_h_0, uintptr_t d_c_0,
+                 const Addresses& d_params) {
+  Call call(T_B, x, lengths, reserve, dropout, seed);
+  call.args.training = true;
+  std::vector<void*> gradients;
+  for (const uintptr_t address : d_params) gradients.push_back(room(address));
+  BackwardArgs args{};
+  args.d_y = {at(std::get<0>(d_y)), std::get<1>(d_y), std::get<2>(d_y)};
+  args.d_h_n = at(d_h_n);
+  args.d_c_n = at(d_c_n);
+  args.d_x = {at(std::get<0>(d_x)), std::get<1>(d_x), std::get<2>(d_x)};
+  args.d_h_0 = room(d_h_0);
+  args.d_c_0 = room(d_c_0);
+  args.d_params = gradients.data();
+  run(packed.stack(), call.args,
+      [&](Interrupt interrupt) { backward(packed.packed, call.args, args, gradients.size(), interrupt); });
+}
+
+}  // namespace
+
+void bind_address(py::module_& module) {
+  using namespace py::literals;
+  module.def("pack_at", &pack_at, "cell"_a, "dtype"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,
+             "num_directions"_a, "bias"_a);
+  module.def("renew_at", &renew_at, "packed"_a, "params"_a);
+  module.def("forward_at", &forward_at, "packed"_a, "params"_a, "sizes"_a, "x"_a, "h_0"_a, "c_0"_a, "lengths"_a,
+             "y"_a, "h_n"_a, "c_n"_a, "training"_a, "reserve"_a, "dropout"_a, "seed"_a);
+  module.def("backward_at", &backward_at, "packed"_a, "sizes"_a, "x"_a, "lengths"_a, "reserve"_a, "dropout"_a,
+             "seed"_a, "d_y"_a, "d_h_n"_a, "d_c_n"_a, "d_x"_a, "d_h_0"_a, "d_c_0"_a, "d_params"_a);
+}
+
+}  // namespace fastrnn

@@ -1,0 +1,169 @@
+"""LSTMCell, GRUCell and RNNCell of torch.nn over the engine's kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _context, _ops
+from ._call import DTYPES, Stack, run_step, stack_of
+from ._function import Step
+from ._modules import held_by, in_memory, wants_grad
+from ._why import why_not_input, why_not_params, why_not_states
+
+_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+class Cell(torch.nn.RNNCellBase):
+    """What the three cells share. Not public."""
+
+    _torch_class: type[torch.nn.RNNCellBase]
+    _states = 1
+
+    def forward(self, input: Tensor, hx: Any = None) -> Any:
+        """One step, as torch.nn's cell takes it.
+
+        Parameters
+        ----------
+        input : (B, I) or (I,) tensor
+        hx : (B, H) or (H,) tensor, for LSTMCell a tuple of two, optional
+            State before the step; zeros if absent.
+
+        Returns
+        -------
+        hx : like the state
+            State after the step.
+        """
+        params = self._weights()
+        if self.why_not(input, hx, params) is not None:
+            return self._torch_class.forward(self, input, hx)
+        h, c = hx if self._states == 2 and hx is not None else (hx, None)
+        if input.dim() == 1:
+            rows = (None if s is None else s.unsqueeze(0) for s in (h, c))
+            after = self._run(input.unsqueeze(0), *rows, params)
+            after = tuple([s.squeeze(0) for s in after])
+        else:
+            after = self._run(input, h, c, params)
+        return after if self._states == 2 else after[0]
+
+    def why_not(self, x: Tensor, hx: Any, params: list[Any]) -> str | None:
+        """Why the kernels do not take this call; None if they do."""
+        weight = params[1]
+        if not isinstance(weight, Tensor):
+            return "a parameter is missing"
+        dtype = weight.dtype
+        if dtype not in DTYPES:
+            return f"the parameters have dtype {dtype}, and the kernels float32 and float64"
+        reason = why_not_params(self, params, dtype)
+        if reason is not None:
+            return reason
+        if _context.autocasts():
+            return "autocast is on, and cells follow torch.nn's own casts"
+        shape = x.shape
+        if len(shape) not in (1, 2) or shape[-1] != self.input_size or shape[0] == 0:
+            return f"input has shape {tuple(shape)}"
+        reason = why_not_input(x, dtype, False)
+        if reason is not None or hx is None:
+            return reason
+        states = hx if self._states == 2 else (hx,)
+        if not isinstance(states, (tuple, list)) or len(states) != self._states:
+            return "hx is not a pair"
+        return why_not_states(states, (*shape[:-1], self.hidden_size), dtype, False)
+
+    def _run(self, x: Tensor, h: Any, c: Any, params: list[Tensor]) -> tuple[Tensor, ...]:
+        if not (_context.eager() and in_memory(x, params)):
+            h_0, c_0 = (None if s is None else s.unsqueeze(0) for s in (h, c))
+            tensors = (x.unsqueeze(0), h_0, c_0, params, None)
+            found = _ops.call(*tensors, self._cell(), 1, 1, False, 0.0)
+            return tuple([s.squeeze(0) for s in found[1 : 1 + self._states]])
+        stack, held = self.stack(params[1].dtype), held_by(self)
+        if torch.is_grad_enabled() and wants_grad(x, h, c, params):
+            found = Step.apply(held, stack, x, h, c, *params)
+            return found if isinstance(found, tuple) else (found,)
+        next_h, next_c, held.packed = run_step(stack, held.packed, x, h, c, params, None)
+        return (next_h,) if next_c is None else (next_h, next_c)
+
+    def stack(self, dtype: torch.dtype) -> Stack:
+        """What the kernels are told of this cell."""
+        held = held_by(self)
+        if held.stack is None or held.stack.dtype is not dtype:
+            sizes = (self.input_size, self.hidden_size, 1, 1)
+            held.stack = stack_of(self._cell(), *sizes, self.bias, dtype)
+        return held.stack
+
+    def _cell(self) -> str:
+        raise NotImplementedError
+
+    def _weights(self) -> list[Any]:
+        own = self._parameters
+        names = _NAMES if self.bias else _NAMES[:2]
+        try:
+            return [own[name] for name in names]
+        except KeyError:  # weight_norm and the like put tensors of their own there
+            return [getattr(self, name, None) for name in names]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state.pop("_held_weights", None)
+        return state
+
+
+class LSTMCell(Cell, torch.nn.LSTMCell):
+    """torch.nn.LSTMCell: the same arguments, parameters, state dict and results.
+
+    Examples
+    --------
+    >>> import torch, fastrnn.torch
+    >>> cell = fastrnn.torch.LSTMCell(3, 8)
+    >>> h, c = cell(torch.randn(4, 3))
+    >>> h, c = cell(torch.randn(4, 3), (h, c))
+    >>> h.shape, c.shape
+    (torch.Size([4, 8]), torch.Size([4, 8]))
+    """
+
+    _torch_class = torch.nn.LSTMCell
+    _states = 2
+
+    def _cell(self) -> str:
+        return "lstm"
+
+
+class GRUCell(Cell, torch.nn.GRUCell):
+    """torch.nn.GRUCell: the same arguments, parameters, state dict and results.
+
+    Examples
+    --------
+    >>> import torch, fastrnn.torch
+    >>> fastrnn.torch.GRUCell(3, 8)(torch.randn(4, 3)).shape
+    torch.Size([4, 8])
+    """
+
+    _torch_class = torch.nn.GRUCell
+
+    def _cell(self) -> str:
+        return "gru"
+
+
+class RNNCell(Cell, torch.nn.RNNCell):
+    """torch.nn.RNNCell: the same arguments, parameters, state dict and results.
+
+    Examples
+    --------
+    >>> import torch, fastrnn.torch
+    >>> cell = fastrnn.torch.RNNCell(3, 8, nonlinearity="relu")
+    >>> bool((cell(torch.randn(4, 3)) >= 0).all())
+    True
+    """
+
+    _torch_class = torch.nn.RNNCell
+
+    def _cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
+
+    def why_not(self, x: Tensor, hx: Any, params: list[Any]) -> str | None:
+        """Why the kernels do not take this call; None if they do."""
+        if self.nonlinearity not in ("tanh", "relu"):
+            return f"nonlinearity is {self.nonlinearity!r}"
+        return super().why_not(x, hx, params)

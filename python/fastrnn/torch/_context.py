@@ -1,0 +1,38 @@
+"""What surrounds a call: whether tensors are what they seem, and which way a call can take."""
+
+from __future__ import annotations
+
+import torch
+from torch.autograd import forward_ad
+
+# Names without a stable spelling in torch; all of them exist from 2.5 on.
+_interpreters = torch._C._functorch.peek_interpreter_stack
+_dispatch_modes = torch._C._len_torch_dispatch_stack
+_function_modes = torch._C._len_torch_function_stack
+_tracing = torch._C._get_tracing_state
+
+
+def eager() -> bool:
+    """Whether nobody traces, transforms or watches: tensors then are memory."""
+    return not (
+        torch.compiler.is_compiling()
+        or _interpreters() is not None
+        or _dispatch_modes()
+        or _function_modes()
+        or _tracing() is not None
+    )
+
+
+def transformed() -> bool:
+    """Whether torch.func transforms: its tensors do not say which gradients it wants."""
+    return not torch.compiler.is_compiling() and _interpreters() is not None
+
+
+def forward_mode() -> bool:
+    """Whether a forward-mode derivative may be under way: the kernels have none."""
+    return not torch.compiler.is_compiling() and forward_ad._current_level >= 0
+
+
+def autocasts() -> bool:
+    """Whether torch.autocast is on for the CPU."""
+    return torch.is_autocast_enabled("cpu")

@@ -1,0 +1,88 @@
+"""Which way a call of a module goes, and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _core
+from ..config import Report
+from . import _context
+from ._cells import Cell
+from ._modules import Recurrent, in_memory, wants_grad
+from ._why import why_not
+
+_TORCH = "torch.nn"
+_KERNEL = "kernels, called directly"
+_OPERATOR = "kernels, through torch.ops.fastrnn.scan"
+
+
+def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
+    """Say how a call of a module would run, here and now, and why.
+
+    Parameters
+    ----------
+    module : LSTM, GRU, RNN or a cell of this package
+    input, hx
+        As the module would be called with.
+
+    Returns
+    -------
+    Report
+        A mapping that prints as a table: ``path`` (the engine's kernels, directly or through an
+        operator, or torch.nn's own forward), ``why``, ``gradients`` and ``second gradients``, and for
+        the kernels their plan as `fastrnn.explain` prints it.
+
+    Examples
+    --------
+    >>> import torch, fastrnn.torch
+    >>> lstm = fastrnn.torch.LSTM(3, 8)
+    >>> fastrnn.torch.explain(lstm, torch.zeros(5, 2, 3))["path"]
+    'kernels, called directly'
+    >>> print(fastrnn.torch.explain(lstm.bfloat16(), torch.zeros(5, 2, 3).bfloat16())["why"])
+    the parameters have dtype torch.bfloat16, and the kernels float32 and float64
+    """
+    if not isinstance(module, (Recurrent, Cell)):
+        raise TypeError(
+            f"explain: module is a {type(module).__name__}, expected one of fastrnn.torch; "
+            f"fastrnn.torch.convert makes it one"
+        )
+    params = module._weights()
+    facts: dict[str, Any] = {"call": type(module).__name__}
+    if isinstance(module, Cell):
+        reason = module.why_not(input, hx, params)
+    else:
+        reason = why_not(module, input, hx, params, module.batch_first)
+    if reason is not None:
+        facts |= {"path": _TORCH, "why": reason}
+        return Report(f"{type(module).__name__}, input {tuple(input.shape)}", facts)
+    direct = _context.eager() and in_memory(input, params)
+    stack = module.stack(params[1].dtype)
+    why = "an eager call on tensors in CPU memory"
+    if not direct:
+        why = "somebody traces, transforms or watches the call, or its tensors are no memory"
+    facts |= {"path": _KERNEL if direct else _OPERATOR, "why": why}
+    states = hx if isinstance(hx, (tuple, list)) else (hx, None)
+    grad = torch.is_grad_enabled() and wants_grad(input, *states, params)
+    facts["gradients"] = "kernels" if grad else "none: no gradient is asked for"
+    facts["second gradients"] = "plain torch operations over the forward, run again"
+    if _context.autocasts():
+        facts["autocast"] = "computes in float32 and returns the dtypes that torch.nn returns"
+    if input.is_cpu and direct:
+        facts |= _plan(stack, module, input, params, grad)
+    return Report(f"{type(module).__name__}, input {tuple(input.shape)}", facts)
+
+
+def _plan(stack: Any, module: Any, input: Tensor, params: Any, training: bool) -> dict[str, Any]:
+    shape = tuple(input.shape)
+    if isinstance(module, Cell):
+        steps, rows = 1, (shape[0] if len(shape) == 2 else 1)
+    elif len(shape) == 2:
+        steps, rows = shape[0], 1
+    else:
+        steps, rows = (shape[1], shape[0]) if module.batch_first else shape[:2]
+    weights = [p.detach().contiguous() for p in params]
+    packed = stack.pack(tuple(p.data_ptr() for p in weights))
+    return {"T": steps, "B": rows} | _core.plan(packed, steps, rows, training)

@@ -1,0 +1,206 @@
+"""Autograd for eager calls: what `_ops` says to the dispatcher, said to autograd directly.
+
+An operator of `torch.library` defined in Python costs more per call than a small recurrent step;
+an `autograd.Function` around the same engine call costs a third of it (docs/torch.md).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from .. import _core
+from . import _composite
+from ._call import Stack, reserve_room, run_backward, run_forward, run_step
+
+
+class Options(NamedTuple):
+    """What a call says beside its tensors."""
+
+    stack: Stack
+    batch_first: bool
+    dropout: float  # 0 unless masks are drawn
+    seed: int
+
+
+def room_for_backward(options: Options, x: Tensor, lengths: Tensor | None) -> Tensor:
+    """A reserve for this call, of just the rows that are alive."""
+    first, second, _ = x.shape
+    steps, rows = (second, first) if options.batch_first else (first, second)
+    alive = steps * rows if lengths is None else int(lengths.sum())
+    return reserve_room(options.stack.reserve_bytes(steps, rows, alive))
+
+
+class Scan(Function):
+    """forward(holder, options, x, h_0, c_0, lengths, *params) -> y, h_n[, c_n].
+
+    `holder` has the packed weights of the last call as `packed`, and gets those of this one.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        holder: Any,
+        options: Options,
+        x: Tensor,
+        h_0: Tensor | None,
+        c_0: Tensor | None,
+        lengths: Tensor | None,
+        *params: Tensor,
+    ) -> tuple[Tensor, ...]:
+        stack, batch_first, dropout, seed = options
+        reserve = room_for_backward(options, x, lengths)
+        inputs = (x, h_0, c_0, params, lengths)
+        y, h_n, c_n, packed = run_forward(
+            stack, holder.packed, *inputs, seed, batch_first, dropout, reserve
+        )
+        holder.packed = packed
+        ctx.options, ctx.packed = options, packed
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, h_0, c_0, lengths, reserve, *params)
+        return (y, h_n) if c_n is None else (y, h_n, c_n)
+
+    @staticmethod
+    def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Any, ...]:
+        options, packed = ctx.options, ctx.packed
+        x, h_0, c_0, lengths, reserve, *params = ctx.saved_tensors
+        d_y, d_h_n, d_c_n = d_outputs if options.stack.has_c else (*d_outputs, None)
+        if d_y is None and d_h_n is None and d_c_n is None:
+            return (None,) * (6 + len(params))
+        if torch.is_grad_enabled():  # create_graph: these gradients will be differentiated
+            saved = (x, h_0, c_0, lengths, reserve, *params)
+            found = ScanBackward.apply(options, packed, d_y, d_h_n, d_c_n, *saved)
+            d_x, d_h_0, d_c_0, *d_params = (*found[:2], None, *found[2:])
+            if options.stack.has_c:
+                d_x, d_h_0, d_c_0, *d_params = found
+        else:
+            stack, batch_first, dropout, seed = options
+            given = (d_y, d_h_n, d_c_n, x, lengths, seed, batch_first, dropout, reserve)
+            d_x, d_h_0, d_c_0, d_params = run_backward(stack, packed, *given)
+        if h_0 is None:
+            d_h_0 = d_c_0 = None
+        return None, None, d_x, d_h_0, d_c_0, None, *d_params
+
+
+class ScanBackward(Function):
+    """The gradients of `Scan` as a function: its own gradients come from the composite."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        options: Options,
+        packed: _core.Packed,
+        d_y: Tensor | None,
+        d_h_n: Tensor | None,
+        d_c_n: Tensor | None,
+        x: Tensor,
+        h_0: Tensor | None,
+        c_0: Tensor | None,
+        lengths: Tensor | None,
+        reserve: Tensor,
+        *params: Tensor,
+    ) -> tuple[Tensor, ...]:
+        stack, batch_first, dropout, seed = options
+        given = (d_y, d_h_n, d_c_n, x, lengths, seed, batch_first, dropout, reserve)
+        d_x, d_h_0, d_c_0, d_params = run_backward(stack, packed, *given)
+        ctx.options = options
+        ctx.save_for_backward(d_y, d_h_n, d_c_n, x, h_0, c_0, lengths, *params)
+        return (d_x, d_h_0, *d_params) if d_c_0 is None else (d_x, d_h_0, d_c_0, *d_params)
+
+    @staticmethod
+    def backward(ctx: Any, *d_gradients: Tensor) -> tuple[Any, ...]:
+        d_y, d_h_n, d_c_n, x, h_0, c_0, lengths, *params = ctx.saved_tensors
+        found = second(ctx.options, d_gradients, d_y, d_h_n, d_c_n, x, h_0, c_0, params, lengths)
+        return None, None, *found[:6], None, None, *found[6]
+
+
+def second(
+    options: Options,
+    d_gradients: tuple[Tensor, ...],
+    d_y: Tensor | None,
+    d_h_n: Tensor | None,
+    d_c_n: Tensor | None,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    params: list[Tensor],
+    lengths: Tensor | None,
+) -> tuple[Any, ...]:
+    """Second derivatives: for d_y, d_h_n, d_c_n, x, h_0, c_0 and the list of params.
+
+    `d_gradients` belong to d_x, d_h_0[, d_c_0] and the gradients of the parameters. What was
+    absent is zero and gets None.
+    """
+    stack, batch_first, dropout, seed = options
+    first, second_, _ = x.shape
+    rows = first if batch_first else second_
+    states, outputs = stack.has_c + 1, stack.has_c + 2
+    shapes = [(first, second_, stack.width)] + [(stack.scans, rows, stack.hidden_size)] * states
+    given = [d_y, d_h_n, d_c_n][:outputs]
+    d_outputs = tuple(
+        x.new_zeros(shape) if d is None else d for d, shape in zip(given, shapes, strict=True)
+    )
+    initial = tuple(
+        x.new_zeros(shapes[1]) if state is None else state for state in (h_0, c_0)[:states]
+    )
+
+    def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        form = (stack.cell, stack.layers, stack.directions, batch_first, dropout)
+        return _composite.scan(*form, x, rest[:states], [*rest[states:]], lengths, seed)
+
+    with torch.autocast("cpu", enabled=False):
+        found = _composite.second_gradients(run, (x, *initial, *params), d_outputs, d_gradients)
+    d_d = [*found[:outputs], None][:3]
+    d_d = [None if g is None else f for g, f in zip((d_y, d_h_n, d_c_n), d_d, strict=True)]
+    d_states = [None, None] if h_0 is None else [*found[outputs + 1 : outputs + 1 + states], None]
+    return (*d_d, found[outputs], *d_states[:2], list(found[outputs + 1 + states :]))
+
+
+class Step(Function):
+    """One step of a cell: forward(holder, stack, x, h, c, *params) -> h'[, c']."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        holder: Any,
+        stack: Stack,
+        x: Tensor,
+        h: Tensor | None,
+        c: Tensor | None,
+        *params: Tensor,
+    ) -> Tensor | tuple[Tensor, ...]:
+        rows = x.shape[0]
+        reserve = reserve_room(stack.reserve_bytes(1, rows, rows))
+        next_h, next_c, packed = run_step(stack, holder.packed, x, h, c, params, reserve)
+        holder.packed = packed
+        ctx.stack, ctx.packed = stack, packed
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, h, c, reserve, *params)
+        return next_h if next_c is None else (next_h, next_c)
+
+    @staticmethod
+    def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Any, ...]:
+        stack = ctx.stack
+        x, h, c, reserve, *params = ctx.saved_tensors
+        if all(d is None for d in d_outputs):
+            return (None,) * (5 + len(params))
+        d_states = d_outputs if stack.has_c else (*d_outputs, None)
+        d_h_n, d_c_n, x, h_0, c_0 = (
+            None if t is None else t.unsqueeze(0) for t in (*d_states, x, h, c)
+        )
+        if torch.is_grad_enabled():
+            options = Options(stack, False, 0.0, 0)
+            saved = (x, h_0, c_0, None, reserve, *params)
+            found = ScanBackward.apply(options, ctx.packed, None, d_h_n, d_c_n, *saved)
+            d_x, d_h, d_c, *d_params = (*found[:2], None, *found[2:])
+            if stack.has_c:
+                d_x, d_h, d_c, *d_params = found
+        else:
+            given = (None, d_h_n, d_c_n, x, None, 0, False, 0.0, reserve)
+            d_x, d_h, d_c, d_params = run_backward(stack, ctx.packed, *given)
+        d_h = None if h is None else d_h.squeeze(0)
+        d_c = None if c is None else d_c.squeeze(0)
+        return None, None, d_x.squeeze(0), d_h, d_c, *d_params

@@ -1,0 +1,247 @@
+"""LSTM, GRU and RNN of torch.nn over the engine's kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from . import _context, _lengths, _ops
+from ._call import Stack, run_forward, stack_of
+from ._function import Options, Scan, room_for_backward
+from ._identity import TorchIdentity
+from ._why import why_not
+
+_MODES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
+
+
+class Held:
+    """What a module keeps of its last call: no part of its state, never copied.
+
+    `stack` says what the kernels are told of it, `packed` has its weights in their order.
+    """
+
+    __slots__ = ("packed", "stack")
+
+    def __init__(self) -> None:
+        self.packed: Any = None
+        self.stack: Stack | None = None
+
+
+def held_by(module: torch.nn.Module) -> Held:
+    """The module's own, made when first asked for."""
+    own = module.__dict__
+    held: Held | None = own.get("_held_weights")
+    if held is None:
+        held = own["_held_weights"] = Held()
+    return held
+
+
+class Recurrent(TorchIdentity, torch.nn.RNNBase):
+    """What the three layers share. Not public."""
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: the kernels read every parameter where it is."""
+
+    def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> Any:
+        """Run the layer as torch.nn's does.
+
+        Parameters
+        ----------
+        input : (T, B, I) tensor, (B, T, I) if batch_first, (T, I), or PackedSequence
+        hx : (L*D, B, H) tensor, for LSTM a tuple of two, optional
+            Initial state, without the axis B if input has none; zeros if absent.
+        lengths : (B,) integers in [0, T], optional
+            Steps of each row, in any order, a tensor on any device or a sequence. Past its end a
+            row's output is 0; its final state is the one at its end, and the reverse direction
+            starts there. Not in torch.nn.
+
+        Returns
+        -------
+        output : (T, B, D*H) tensor or PackedSequence, like input
+        hx : like the initial state
+        """
+        if isinstance(input, PackedSequence):
+            return _lengths.run_packed(self, input, hx, lengths)
+        params, batch_first = self._weights(), self.batch_first
+        if lengths is not None:
+            lengths = _lengths.checked(type(self).__name__, input, lengths, batch_first)
+        if why_not(self, input, hx, params, batch_first) is not None:
+            return _lengths.run_torch(self, input, hx, lengths)
+        states = hx if self.mode == "LSTM" and hx is not None else (hx, None)
+        if input.dim() == 2:
+            return self._run_one(input, states, params)
+        return self._run(input, states, params, lengths, batch_first)
+
+    def _weights(self) -> list[Any]:
+        own = self._parameters
+        names = self._flat_weights_names
+        try:
+            return [own[name] for name in names]
+        except KeyError:  # weight_norm and the like put tensors of their own there
+            return [getattr(self, name, None) for name in names]
+
+    def stack(self, dtype: torch.dtype) -> Stack:
+        """What the kernels are told of this module."""
+        held = held_by(self)
+        if held.stack is None or held.stack.dtype is not dtype:
+            sizes = (self.input_size, self.hidden_size, self.num_layers)
+            directions = 2 if self.bidirectional else 1
+            held.stack = stack_of(_MODES[self.mode], *sizes, directions, self.bias, dtype)
+        return held.stack
+
+    def _run(
+        self, x: Tensor, states: Any, params: list[Tensor], lengths: Any, batch_first: bool
+    ) -> Any:
+        """A batch that `why_not` has no word against."""
+        h_0, c_0 = states
+        if _context.autocasts():
+            return self._run_cast(x, states, params, lengths, batch_first)
+        dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
+        tensors = (x, h_0, c_0, params, lengths)
+        if not (_context.eager() and in_memory(x, params)):
+            form = (_MODES[self.mode], self.num_layers, 2 if self.bidirectional else 1)
+            y, h_n, c_n = _ops.call(*tensors, *form, batch_first, dropout)
+            return (y, (h_n, c_n)) if self.mode == "LSTM" else (y, h_n)
+        stack = self.stack(params[1].dtype)
+        options = Options(stack, batch_first, dropout, draw_seed(dropout))
+        held = held_by(self)
+        if torch.is_grad_enabled() and wants_grad(x, h_0, c_0, params):
+            found = Scan.apply(held, options, x, h_0, c_0, lengths, *params)
+        else:
+            # Masks belong to training calls of the engine, so one without gradients keeps a
+            # reserve for as long as it runs.
+            reserve = room_for_backward(options, x, lengths) if dropout else None
+            *found, held.packed = run_forward(
+                stack, held.packed, *tensors, options.seed, batch_first, dropout, reserve
+            )
+        return (found[0], (found[1], found[2])) if stack.has_c else (found[0], found[1])
+
+    def _run_one(self, x: Tensor, states: Any, params: list[Tensor]) -> Any:
+        """One sequence without an axis of rows."""
+        with_rows = tuple(None if s is None else s.unsqueeze(1) for s in states)
+        y, hx = self._run(x.unsqueeze(1), with_rows, params, None, False)
+        hx = tuple(s.squeeze(1) for s in hx) if isinstance(hx, tuple) else hx.squeeze(1)
+        return y.squeeze(1), hx
+
+    def _run_cast(
+        self, x: Tensor, states: Any, params: list[Tensor], lengths: Any, batch_first: bool
+    ) -> Any:
+        """Under autocast: float32 inside, the dtypes that torch.nn returns outside."""
+        given = x if states[0] is None else states[0]
+        narrow = given.dtype if self.mode == "GRU" else torch.get_autocast_dtype("cpu")
+        with torch.autocast("cpu", enabled=False):
+            wide = tuple(None if s is None else s.float() for s in states)
+            y, hx = self._run(x.float(), wide, params, lengths, batch_first)
+            hx = tuple(s.to(narrow) for s in hx) if isinstance(hx, tuple) else hx.to(narrow)
+            return y.to(narrow), hx
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        state.pop("_held_weights", None)
+        return state
+
+
+_PLAIN = frozenset((Tensor, torch.nn.Parameter))
+
+
+def in_memory(x: Tensor, params: list[Tensor]) -> bool:
+    """Whether these tensors are nothing but numbers in memory."""
+    return type(x) in _PLAIN and not x.is_meta and _PLAIN.issuperset(map(type, params))
+
+
+def wants_grad(x: Tensor, h_0: Tensor | None, c_0: Tensor | None, params: list[Tensor]) -> bool:
+    """Whether autograd would record an operation on these tensors."""
+    if x.requires_grad or any(p.requires_grad for p in params):
+        return True
+    return h_0 is not None and (h_0.requires_grad or (c_0 is not None and c_0.requires_grad))
+
+
+def draw_seed(dropout: float) -> int:
+    """The key of a call's masks, from torch's generator; nothing is drawn without dropout."""
+    return int(torch.randint(2**63 - 1, ())) if dropout else 0
+
+
+class LSTM(Recurrent):
+    """torch.nn.LSTM: the same arguments, parameters, state dict and results.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
+        As torch.nn.LSTM; device and dtype too.
+
+    Notes
+    -----
+    A call with float32 or float64 parameters in CPU memory runs the engine's kernels; any other,
+    and one with projections, runs as torch.nn runs it (`fastrnn.torch.explain` says which).
+    The masks of dropout are the engine's, keyed by a number drawn from torch's generator.
+
+    Examples
+    --------
+    >>> import torch, fastrnn.torch
+    >>> lstm = fastrnn.torch.LSTM(3, 8, num_layers=2, bidirectional=True)
+    >>> y, (h_n, c_n) = lstm(torch.randn(5, 4, 3), lengths=[5, 2, 0, 3])
+    >>> y.shape, h_n.shape, c_n.shape
+    (torch.Size([5, 4, 16]), torch.Size([4, 4, 8]), torch.Size([4, 4, 8]))
+    >>> isinstance(lstm, torch.nn.LSTM)
+    True
+    """
+
+    _torch_class = torch.nn.LSTM
+    check_forward_args = torch.nn.LSTM.check_forward_args
+    get_expected_cell_size = torch.nn.LSTM.get_expected_cell_size
+    permute_hidden = torch.nn.LSTM.permute_hidden
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__("LSTM", *args, **kwargs)
+
+
+class GRU(Recurrent):
+    """torch.nn.GRU: the same arguments, parameters, state dict and results; see `LSTM`.
+
+    Examples
+    --------
+    >>> import torch, fastrnn.torch
+    >>> gru = fastrnn.torch.GRU(3, 8, batch_first=True)
+    >>> y, h_n = gru(torch.randn(4, 5, 3))
+    >>> y.shape, h_n.shape
+    (torch.Size([4, 5, 8]), torch.Size([1, 4, 8]))
+    """
+
+    _torch_class = torch.nn.GRU
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _refuse_projection(kwargs)
+        super().__init__("GRU", *args, **kwargs)
+
+
+class RNN(Recurrent):
+    """torch.nn.RNN: the same arguments, parameters, state dict and results; see `LSTM`.
+
+    Examples
+    --------
+    >>> import torch, fastrnn.torch
+    >>> rnn = fastrnn.torch.RNN(3, 8, nonlinearity="relu")
+    >>> bool((rnn(torch.randn(5, 4, 3))[0] >= 0).all())
+    True
+    """
+
+    _torch_class = torch.nn.RNN
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        _refuse_projection(kwargs)
+        if len(args) > 3:
+            kind, args = args[3], args[:3] + args[4:]
+        else:
+            kind = kwargs.pop("nonlinearity", "tanh")
+        if kind not in ("tanh", "relu"):
+            raise ValueError(f"Unknown nonlinearity '{kind}'. Select from 'tanh' or 'relu'.")
+        self.nonlinearity = kind
+        super().__init__(f"RNN_{kind.upper()}", *args, **kwargs)
+
+
+def _refuse_projection(kwargs: dict[str, Any]) -> None:
+    if "proj_size" in kwargs:
+        raise ValueError("proj_size argument is only supported for LSTM, not RNN or GRU")

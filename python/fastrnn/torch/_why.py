@@ -1,0 +1,86 @@
+"""Why a call does not go to the kernels: asked before every call, and by `explain`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _context
+from ._call import DTYPES
+
+_NARROW = (torch.bfloat16, torch.float16)
+
+
+def why_not(module: Any, x: Tensor, hx: Any, params: list[Any], batch_first: bool) -> str | None:
+    """Why torch.nn runs, or refuses, this call of a layer; None if the kernels run it."""
+    if module.proj_size:
+        return f"proj_size is {module.proj_size}, and the kernels have no projections"
+    weight = params[1]
+    if not isinstance(weight, Tensor):
+        return "a parameter is missing"
+    dtype = weight.dtype
+    if dtype not in DTYPES:
+        return f"the parameters have dtype {dtype}, and the kernels float32 and float64"
+    reason = why_not_params(module, params, dtype)
+    if reason is not None:
+        return reason
+    axes, casts = x.dim(), _context.autocasts()
+    if axes not in (2, 3) or x.shape[-1] != module.input_size:
+        return f"input has shape {tuple(x.shape)}"
+    reason = why_not_input(x, dtype, casts)
+    if reason is not None:
+        return reason
+    if x.shape[0] == 0 or (axes == 3 and x.shape[1] == 0):
+        return "input is empty"
+    if hx is None:
+        return None
+    scans = module.num_layers * (2 if module.bidirectional else 1)
+    expected: tuple[int, ...] = (scans, module.hidden_size)
+    if axes == 3:
+        expected = (scans, x.shape[0 if batch_first else 1], module.hidden_size)
+    states = hx if module.mode == "LSTM" else (hx,)
+    if not isinstance(states, (tuple, list)) or len(states) != (2 if module.mode == "LSTM" else 1):
+        return "hx is not a pair"
+    return why_not_states(states, expected, dtype, casts)
+
+
+def why_not_params(module: Any, params: list[Any], dtype: torch.dtype) -> str | None:
+    """About parameters alone."""
+    if torch.compiler.is_compiling():  # the shape rule of the operator looks at them
+        return None if all(p.dtype is dtype for p in params) else "the parameters differ in dtype"
+    shapes = module.stack(dtype).shapes
+    for param, shape in zip(params, shapes, strict=True):
+        if param.shape != shape or param.dtype is not dtype:
+            return "the parameters differ in dtype, or have not the shapes of their construction"
+        if not (param.is_cpu or param.is_meta):
+            return f"the parameters are on {param.device}, and this version's kernels on the CPU"
+    return None
+
+
+def why_not_input(x: Tensor, dtype: torch.dtype, casts: bool) -> str | None:
+    """About an input of the right shape, and what surrounds the call."""
+    if not (x.is_cpu or x.is_meta):
+        return f"input is on {x.device}, and this version's kernels on the CPU"
+    if casts and dtype is not torch.float32:
+        return "autocast is on, and leaves parameters of this dtype alone"
+    if x.dtype is not dtype and not (casts and x.dtype in _NARROW):
+        return f"input has dtype {x.dtype} and the parameters {dtype}"
+    if _context.forward_mode():
+        return "a forward-mode derivative is under way, and the kernels have none"
+    return None
+
+
+def why_not_states(
+    states: Any, expected: tuple[int, ...], dtype: torch.dtype, casts: bool
+) -> str | None:
+    """About initial states; `expected` is the shape of each."""
+    for state in states:
+        if not isinstance(state, Tensor) or state.shape != expected:
+            return f"a state does not have the shape {expected}"
+        if not (state.is_cpu or state.is_meta):
+            return f"a state is on {state.device}, and this version's kernels on the CPU"
+        if state.dtype is not dtype and not (casts and state.dtype in _NARROW):
+            return f"a state has dtype {state.dtype} and the parameters {dtype}"
+    return None
