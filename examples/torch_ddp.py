@@ -36,8 +36,9 @@ def batches(ids: np.ndarray, steps: int) -> Any:
 
 def build(characters: int) -> Any:
     """Embedding, GRU, head: the same weights in every process."""
-    import fastrnn.torch
     import torch
+
+    import fastrnn.torch
 
     class Model(torch.nn.Module):
         def __init__(self) -> None:

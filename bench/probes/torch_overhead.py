@@ -21,10 +21,10 @@ KINDS = {"lstm": "lstm", "gru": "gru", "rnn": "rnn_tanh"}  # the engine's names
 def run(probing: Probing) -> Rows:
     """Layers and cells, without gradients and with a backward, by three ways in turn."""
     try:
-        import fastrnn.torch
         import torch
 
         import fastrnn
+        import fastrnn.torch
     except ImportError as error:
         raise RuntimeError(f"bench: torch-overhead needs fastrnn.torch ({error})") from error
     threads = probing.thread_count(1)
@@ -58,8 +58,9 @@ def three_ways(cell: str, is_cell: bool, training: bool) -> dict[str, Callable[[
     With gradients a call is forward and backward, from gradients that are given, to every input,
     state and parameter; without, it is forward alone.
     """
-    import fastrnn.torch
     import torch
+
+    import fastrnn.torch
 
     torch.manual_seed(0)
     name = CELLS[cell] + ("Cell" if is_cell else "")

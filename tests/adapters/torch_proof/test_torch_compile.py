@@ -10,6 +10,7 @@ from proof_subject import beyond_torch, cls
 from trees import loss
 
 torch = pytest.importorskip("torch", reason="the proof needs torch", exc_type=ImportError)
+from torch._dynamo.testing import CompileCounterWithBackend  # noqa: E402
 
 # eager: captured and run; aot_eager: also differentiated ahead of time; inductor: compiled
 BACKENDS = ["eager", "aot_eager", "inductor"]
@@ -101,12 +102,15 @@ def test_fullgraph_of_a_cell_in_a_loop(name: str) -> None:
 def test_other_sizes_reuse_the_graph(name: str) -> None:
     """With dynamic=True another T and B compile nothing new."""
     model = Tagger(name, **KINDS[name])
-    counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
+    counter = CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(model, fullgraph=True, backend=counter, dynamic=True)
+    counts = []
     for steps, rows in [(4, 3), (7, 5), (9, 2)]:
         x = torch.randn(steps, rows, 5)
         assert_same(run(model, compiled, x), run(model, model, x))
-    assert counter.frame_count == 1
+        counts.append(counter.frame_count)
+    assert counts == counts[:1] * 3
+    assert sum(any(n.op == "call_function" for n in g.graph.nodes) for g in counter.graphs) == 1
 
 
 def test_in_place_updates_are_seen_by_the_compiled_graph() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from proof_subject import beyond_torch, cls
+from proof_subject import CELLS, LAYERS, beyond_torch, cls
 
 torch = pytest.importorskip("torch", reason="the proof needs torch", exc_type=ImportError)
 pytest.importorskip("expecttest", reason="torch's test utilities need expecttest")
@@ -41,65 +41,60 @@ def registered() -> set[str]:
     return {name.split(".")[0] for name in names if name.startswith(f"{NAMESPACE}::")}
 
 
-def recorded() -> dict[str, list[tuple[Any, Any, Any]]]:
-    """What small calls of every class make: training, inference, ragged, double backward."""
+STACK = {"num_layers": 2, "bidirectional": True}
+# how a class is made -> name, options
+MADE: dict[str, tuple[str, dict[str, Any]]] = {
+    **{name: (name, {}) for name in (*LAYERS, *CELLS)},
+    **{f"{name} stack": (name, STACK) for name in LAYERS},
+    **{f"{name} dropout": (name, STACK | {"dropout": 0.5}) for name in LAYERS},
+}
+
+
+def recorded(made: str) -> dict[str, list[tuple[Any, Any, Any]]]:
+    """What small calls make: training with a double backward, and inference; dense and ragged."""
+    name, options = MADE[made]
+    layer = cls(name)(3, 4, dtype=torch.float64, **options)
     calls: dict[str, list[tuple[Any, Any, Any]]] = {}
-    for name in ("LSTM", "GRU", "RNN"):
-        for options in ({}, {"num_layers": 2, "bidirectional": True, "dropout": 0.5}):
-            layer = cls(name)(3, 4, dtype=torch.float64, **options)
-            for extra in ({}, {"lengths": torch.tensor([2, 5])}):
-                x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
-                _record(calls, layer, (x,), extra)
-    for name in ("LSTMCell", "GRUCell", "RNNCell"):
-        x = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
-        _record(calls, cls(name)(3, 4, dtype=torch.float64), (x,), {})
+    for extra in ({}, {"lengths": torch.tensor([2, 5])}) if name in LAYERS else ({},):
+        shape = (5, 2, 3) if name in LAYERS else (2, 3)
+        x = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        with Recorder(NAMESPACE) as recorder:
+            found = layer(x, **extra)
+            first = found[0] if isinstance(found, tuple) else found
+            leaves = [x, *layer.parameters()]
+            grads = torch.autograd.grad(first.square().sum(), leaves, create_graph=True)
+            sum(g.square().sum() for g in grads).backward()
+            recorder.gradients = False
+            with torch.no_grad():
+                layer(x, **extra)
+        for key, made_calls in recorder.calls.items():
+            calls.setdefault(key, []).extend(made_calls)
     return calls
-
-
-def _record(calls: dict[str, Any], layer: Any, args: Any, kwargs: Any) -> None:
-    with Recorder(NAMESPACE) as recorder:
-        found = layer(*args, **kwargs)
-        first = found[0] if isinstance(found, tuple) else found
-        leaves = [args[0], *layer.parameters()]
-        grads = torch.autograd.grad(first.square().sum(), leaves, create_graph=True)
-        sum(g.square().sum() for g in grads).backward()
-        recorder.gradients = False
-        with torch.no_grad():
-            layer(*args, **kwargs)
-    for key, found in recorder.calls.items():
-        calls.setdefault(key, []).extend(found)
 
 
 @beyond_torch("op in the namespace fastrnn")
 def test_every_registered_op_is_called() -> None:
-    called = set(recorded())
+    called = {op for made in MADE for op in recorded(made)}
     assert called == registered()
     assert called
 
 
 @beyond_torch("op in the namespace fastrnn")
-def test_opcheck() -> None:
+@pytest.mark.parametrize("made", MADE)
+def test_opcheck(made: str) -> None:
     """Schema, autograd registration, fake tensors, AOT dispatch with dynamic shapes."""
-    checked = 0
-    for name, calls in recorded().items():
-        for op, args, kwargs in calls:
+    calls = recorded(made)
+    asked = {
+        any(t.requires_grad for t in _tensors(args)) for op in calls for _, args, _ in calls[op]
+    }
+    assert asked == {True, False}, "derivatives are looked at, and calls without them"
+    failures = []
+    for op, args, kwargs in (call for found in calls.values() for call in found):
+        try:
             torch.library.opcheck(op, args, kwargs)
-            checked += 1
-        assert calls, name
-    assert checked >= len(registered())
-
-
-@beyond_torch("op in the namespace fastrnn")
-def test_the_ops_are_called_with_and_without_gradients() -> None:
-    """So that opcheck has looked at their derivatives too."""
-    for name, calls in recorded().items():
-        asked = {any(t.requires_grad for t in _tensors(args)) for _, args, _ in calls}
-        assert True in asked, name
-    assert any(
-        not any(t.requires_grad for t in _tensors(args))
-        for calls in recorded().values()
-        for _, args, _ in calls
-    )
+        except OpCheckError as error:
+            failures.append(f"{op}: {error}")
+    assert not failures, "\n".join(failures)
 
 
 def _tensors(tree: Any) -> list[Any]:
