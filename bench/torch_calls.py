@@ -46,26 +46,27 @@ class Bare:
         T, B, H = x.shape
         stack, self.params = layer.stack(torch.float32), list(layer.parameters())
         self.addresses = tuple(p.data_ptr() for p in self.params)
-        self.packed, self.sizes = stack.pack(self.addresses), (T, B)
+        self.packed = stack.pack(self.addresses)
         self.arrays = [torch.empty(T, B, H) for _ in range(2)] + [
             torch.empty(1, B, H) for _ in range(2)
         ]
         self.d_params = [torch.empty_like(p) for p in self.params]
         self.kept = torch.empty(stack.reserve_bytes(T, B, T * B), dtype=torch.uint8)
-        self.x, self.y, self.d_x = ((t.data_ptr(), B * H, H) for t in (x, *self.arrays[:2]))
+        x_, self.y, self.d_x = ((t.data_ptr(), B * H, H) for t in (x, *self.arrays[:2]))
+        self.x = (T, B, *x_)
         self.h, c = (t.data_ptr() for t in self.arrays[2:])
         self.c = c if stack.has_c else 0
         self.reserve = (self.kept.data_ptr(), self.kept.numel())
 
     def forward(self, training: bool) -> None:
         room = self.reserve if training else (0, 0)
-        given = (self.packed, self.addresses, self.sizes, self.x, 0, 0, 0, self.y, self.h, self.c)
-        _core.forward_at(*given, training, room, 0.0, 0)
+        given = (self.packed, self.addresses, True, *self.x, 0, 0, 0, *self.y, self.h, self.c)
+        _core.forward_at(*given, training, *room, 0.0, 0)
 
     def step(self) -> None:
         self.forward(True)
         d_params = tuple(d.data_ptr() for d in self.d_params)
-        given = (self.packed, self.sizes, self.x, 0, self.reserve, 0.0, 0, self.y, 0, 0, self.d_x)
+        given = (self.packed, *self.x, 0, *self.reserve, 0.0, 0, *self.y, 0, 0, *self.d_x)
         _core.backward_at(*given, self.h, self.c, d_params)
 
 
@@ -79,22 +80,19 @@ def overheads(rounds: int) -> None:
         )
         bare = Bare(layer, x)
 
-        def inference(layer: Any = layer, x: Any = x) -> None:
-            with torch.no_grad():
-                layer(x)
-
         def step(layer: Any = layer, x: Any = x, d_y: Any = d_y) -> None:
             layer(x)[0].backward(d_y)
             for p in layer.parameters():
                 p.grad = None
 
         rows = {
-            "inference": (lambda b=bare: b.forward(False), inference),
+            "inference": (lambda b=bare: b.forward(False), lambda m=layer, x=x: m(x)),
             "training forward": (lambda b=bare: b.forward(True), lambda m=layer, x=x: m(x)),
             "forward, backward": (bare.step, step),
         }
         for call, pair in rows.items():
-            plain, ours = least(*pair, rounds=rounds)
+            with torch.set_grad_enabled(call != "inference"):
+                plain, ours = least(*pair, rounds=rounds)
             sizes = f"{name} ({T}, {B}, {H}, {H})"
             print(f"| {sizes} | {call} | {plain:.1f} | {ours:.1f} | {ours - plain:.1f} |")
 
@@ -111,6 +109,17 @@ def cells(rounds: int) -> None:
             call = "step, recorded" if grad else "step"
             times = f"{theirs:.1f} | {ours:.1f} | {theirs / ours:.2f}x"
             print(f"| {name} (1, {H}, {H}) | {call} | {times} |")
+        theirs, ours = least(*(partial(_there_and_back, m, x, hx) for m in pair), rounds=rounds)
+        times = f"{theirs:.1f} | {ours:.1f} | {theirs / ours:.2f}x"
+        print(f"| {name} (1, {H}, {H}) | step and backward | {times} |")
+
+
+def _there_and_back(cell: Any, x: torch.Tensor, hx: Any) -> None:
+    after = cell(x, hx)
+    h = after[0] if isinstance(after, tuple) else after
+    h.backward(h)
+    for p in cell.parameters():
+        p.grad = None
 
 
 def main() -> None:

@@ -3,6 +3,9 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstring>
+
 #include "bindings.h"
 
 namespace fastrnn {
@@ -28,18 +31,18 @@ struct Call {
   ForwardArgs args{};
   std::vector<int64_t> lengths;  // a copy: it is checked, and then read without the GIL
 
-  Call(std::pair<int64_t, int64_t> T_B, std::tuple<uintptr_t, int64_t, int64_t> x, uintptr_t given_lengths,
-       std::pair<uintptr_t, int64_t> reserve, double dropout, uint64_t seed) {
-    args.T = T_B.first;
-    args.B = T_B.second;
-    args.x = {at(std::get<0>(x)), std::get<1>(x), std::get<2>(x)};
+  Call(int64_t T, int64_t B, const Sequence& x, uintptr_t given_lengths, uintptr_t reserve, int64_t reserve_bytes,
+       double dropout, uint64_t seed) {
+    args.T = T;
+    args.B = B;
+    args.x = x;
     if (given_lengths != 0 && args.B > 0) {
       const auto* first = static_cast<const int64_t*>(at(given_lengths));
       lengths.assign(first, first + args.B);
       args.lengths = lengths.data();
     }
-    args.reserve = room(reserve.first);
-    args.reserve_bytes = reserve.second;
+    args.reserve = room(reserve);
+    args.reserve_bytes = reserve_bytes;
     args.dropout = dropout;
     args.seed = seed;
   }
@@ -55,6 +58,34 @@ void run(const Stack& stack, const ForwardArgs& args, const Body& body) {
   } else {
     without_gil(body);
   }
+}
+
+// A number that changes, but for chance, when arrays are written as a whole: from pieces spread over each.
+// It takes a microsecond where the fingerprint takes fifty, and sees no write of single elements.
+uint64_t sample_at(const Addresses& params, const std::vector<int64_t>& bytes) {
+  constexpr int64_t piece = 64, pieces = 16;
+  if (params.size() != bytes.size())
+    throw std::invalid_argument("sample_at: bytes has " + std::to_string(bytes.size()) + " numbers, expected " +
+                                std::to_string(params.size()));
+  uint64_t all = 0;
+  for (size_t i = 0; i < params.size(); ++i) {
+    const char* data = static_cast<const char*>(at(params[i]));
+    const int64_t count = std::min<int64_t>(pieces, bytes[i] / piece);
+    for (int64_t p = 0; p < count; ++p) {
+      const char* from = data + (bytes[i] - piece) / std::max<int64_t>(count - 1, 1) * p / 8 * 8;
+      uint64_t lanes[4] = {1, 2, 3, 4};
+      for (int64_t word = 0; word < piece / 8; ++word) {
+        uint64_t value;
+        std::memcpy(&value, from + word * 8, 8);
+        uint64_t& lane = lanes[word % 4];
+        lane = (lane ^ value) * 0xBF58476D1CE4E5B9;
+        lane ^= lane >> 29;
+      }
+      for (const uint64_t lane : lanes) all = (all ^ lane) * 0x94D049BB133111EB;
+      all ^= all >> 32;
+    }
+  }
+  return all;
 }
 
 py::object pack_at(const std::string& cell, const std::string& dtype, const Addresses& params, int64_t input_size,
@@ -74,42 +105,42 @@ py::object renew_at(const py::object& packed, const Addresses& params) {
   return now == old ? packed : py::cast(PyPacked{now});
 }
 
-// Returns the weights that were used: `packed` itself if it still holds `params`.
-py::object forward_at(const py::object& packed, const Addresses& params, std::pair<int64_t, int64_t> T_B,
-                      std::tuple<uintptr_t, int64_t, int64_t> x, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths,
-                      std::tuple<uintptr_t, int64_t, int64_t> y, uintptr_t h_n, uintptr_t c_n, bool training,
-                      std::pair<uintptr_t, int64_t> reserve, double dropout, uint64_t seed) {
+// Returns the weights that were used: `packed` itself if it still holds `params`, which is taken for granted
+// unless `compare`.
+py::object forward_at(const py::object& packed, const Addresses& params, bool compare, int64_t T, int64_t B,
+                      uintptr_t x, int64_t x_step, int64_t x_row, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths,
+                      uintptr_t y, int64_t y_step, int64_t y_row, uintptr_t h_n, uintptr_t c_n, bool training,
+                      uintptr_t reserve, int64_t reserve_bytes, double dropout, uint64_t seed) {
   const std::shared_ptr<const PackedStack>& old = packed.cast<const PyPacked&>().packed;
-  Call call(T_B, x, lengths, reserve, dropout, seed);
+  Call call(T, B, {at(x), x_step, x_row}, lengths, reserve, reserve_bytes, dropout, seed);
   ForwardArgs& args = call.args;
   args.h_0 = at(h_0);
   args.c_0 = at(c_0);
-  args.y = {at(std::get<0>(y)), std::get<1>(y), std::get<2>(y)};
+  args.y = {at(y), y_step, y_row};
   args.h_n = room(h_n);
   args.c_n = room(c_n);
   args.training = training;
   std::shared_ptr<const PackedStack> now;
   run(old->stack, args, [&](Interrupt interrupt) {
-    now = pack(old->stack, pointers(params), old, interrupt);
+    now = compare ? pack(old->stack, pointers(params), old, interrupt) : old;
     forward(now, args, interrupt);
   });
   return now == old ? packed : py::cast(PyPacked{now});
 }
 
-void backward_at(const PyPacked& packed, std::pair<int64_t, int64_t> T_B, std::tuple<uintptr_t, int64_t, int64_t> x,
-                 uintptr_t lengths, std::pair<uintptr_t, int64_t> reserve, double dropout, uint64_t seed,
-                 std::tuple<uintptr_t, int64_t, int64_t> d_y, uintptr_t d_h_n, uintptr_t d_c_n,
-                 std::tuple<uintptr_t, int64_t, int64_t> d_x, uintptr_t d_h_0, uintptr_t d_c_0,
-                 const Addresses& d_params) {
-  Call call(T_B, x, lengths, reserve, dropout, seed);
+void backward_at(const PyPacked& packed, int64_t T, int64_t B, uintptr_t x, int64_t x_step, int64_t x_row,
+                 uintptr_t lengths, uintptr_t reserve, int64_t reserve_bytes, double dropout, uint64_t seed,
+                 uintptr_t d_y, int64_t d_y_step, int64_t d_y_row, uintptr_t d_h_n, uintptr_t d_c_n, uintptr_t d_x,
+                 int64_t d_x_step, int64_t d_x_row, uintptr_t d_h_0, uintptr_t d_c_0, const Addresses& d_params) {
+  Call call(T, B, {at(x), x_step, x_row}, lengths, reserve, reserve_bytes, dropout, seed);
   call.args.training = true;
   std::vector<void*> gradients;
   for (const uintptr_t address : d_params) gradients.push_back(room(address));
   BackwardArgs args{};
-  args.d_y = {at(std::get<0>(d_y)), std::get<1>(d_y), std::get<2>(d_y)};
+  args.d_y = {at(d_y), d_y_step, d_y_row};
   args.d_h_n = at(d_h_n);
   args.d_c_n = at(d_c_n);
-  args.d_x = {at(std::get<0>(d_x)), std::get<1>(d_x), std::get<2>(d_x)};
+  args.d_x = {at(d_x), d_x_step, d_x_row};
   args.d_h_0 = room(d_h_0);
   args.d_c_0 = room(d_c_0);
   args.d_params = gradients.data();
@@ -124,10 +155,13 @@ void bind_address(py::module_& module) {
   module.def("pack_at", &pack_at, "cell"_a, "dtype"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,
              "num_directions"_a, "bias"_a);
   module.def("renew_at", &renew_at, "packed"_a, "params"_a);
-  module.def("forward_at", &forward_at, "packed"_a, "params"_a, "sizes"_a, "x"_a, "h_0"_a, "c_0"_a, "lengths"_a,
-             "y"_a, "h_n"_a, "c_n"_a, "training"_a, "reserve"_a, "dropout"_a, "seed"_a);
-  module.def("backward_at", &backward_at, "packed"_a, "sizes"_a, "x"_a, "lengths"_a, "reserve"_a, "dropout"_a,
-             "seed"_a, "d_y"_a, "d_h_n"_a, "d_c_n"_a, "d_x"_a, "d_h_0"_a, "d_c_0"_a, "d_params"_a);
+  module.def("sample_at", &sample_at, "params"_a, "bytes"_a);
+  module.def("forward_at", &forward_at, "packed"_a, "params"_a, "compare"_a, "T"_a, "B"_a, "x"_a, "x_step"_a,
+             "x_row"_a, "h_0"_a, "c_0"_a, "lengths"_a, "y"_a, "y_step"_a, "y_row"_a, "h_n"_a, "c_n"_a, "training"_a,
+             "reserve"_a, "reserve_bytes"_a, "dropout"_a, "seed"_a);
+  module.def("backward_at", &backward_at, "packed"_a, "T"_a, "B"_a, "x"_a, "x_step"_a, "x_row"_a, "lengths"_a,
+             "reserve"_a, "reserve_bytes"_a, "dropout"_a, "seed"_a, "d_y"_a, "d_y_step"_a, "d_y_row"_a, "d_h_n"_a,
+             "d_c_n"_a, "d_x"_a, "d_x_step"_a, "d_x_row"_a, "d_h_0"_a, "d_c_0"_a, "d_params"_a);
 }
 
 }  // namespace fastrnn

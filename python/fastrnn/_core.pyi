@@ -109,43 +109,59 @@ def pack_at(
 def renew_at(packed: Packed, params: tuple[int, ...]) -> Packed:
     """Weights of the same stack at these addresses; `packed` itself if it still holds them."""
 
-# address, strides of steps and rows in elements; address 0 is no array
-_Rows = tuple[int, int, int]
-_Room = tuple[int, int]  # address and bytes
+def sample_at(params: tuple[int, ...], bytes: Sequence[int]) -> int:
+    """A number that changes, but for chance, when one of these arrays is written as a whole."""
 
 def forward_at(
     packed: Packed,
     params: tuple[int, ...],
-    sizes: tuple[int, int],
-    x: _Rows,
+    compare: bool,
+    T: int,
+    B: int,
+    x: int,
+    x_step: int,
+    x_row: int,
     h_0: int,
     c_0: int,
     lengths: int,
-    y: _Rows,
+    y: int,
+    y_step: int,
+    y_row: int,
     h_n: int,
     c_n: int,
     training: bool,
-    reserve: _Room,
+    reserve: int,
+    reserve_bytes: int,
     dropout: float,
     seed: int,
 ) -> Packed:
-    """Run T, B = sizes into the caller's memory; return the weights used, `packed` if still right.
+    """Run into the caller's memory; return the weights used, `packed` if it is still right.
 
-    In training what backward reads goes into the reserve, `Problem.reserve_bytes` of it.
+    Whether it is right is seen from the contents of params, unless compare is False. Arrays are
+    addresses, 0 for none; strides of steps and rows count elements. In training what backward reads
+    goes into the reserve, `Problem.reserve_bytes` of it.
     """
 
 def backward_at(
     packed: Packed,
-    sizes: tuple[int, int],
-    x: _Rows,
+    T: int,
+    B: int,
+    x: int,
+    x_step: int,
+    x_row: int,
     lengths: int,
-    reserve: _Room,
+    reserve: int,
+    reserve_bytes: int,
     dropout: float,
     seed: int,
-    d_y: _Rows,
+    d_y: int,
+    d_y_step: int,
+    d_y_row: int,
     d_h_n: int,
     d_c_n: int,
-    d_x: _Rows,
+    d_x: int,
+    d_x_step: int,
+    d_x_row: int,
     d_h_0: int,
     d_c_0: int,
     d_params: tuple[int, ...],

@@ -58,9 +58,10 @@ def test_the_bits_are_the_tapes(
     assert reserve.nbytes == tape.nbytes
     y, h_n, c_n = (None if e is None else np.full_like(e, np.nan) for e in expected[:3])
     addresses = tuple(map(at, params))
-    forward = (addresses, (T, B), rows(x), at(h_0), at(c_0), at(lengths), rows(y), at(h_n), at(c_n))
+    forward = (addresses, True, T, B, *rows(x), at(h_0), at(c_0), at(lengths))
+    written = (*rows(y), at(h_n), at(c_n))
     room = (at(reserve), reserve.nbytes)
-    used = _core.forward_at(packed, *forward, True, room, dropout, 7)
+    used = _core.forward_at(packed, *forward, *written, True, *room, dropout, 7)
     assert used is packed
     for found, wanted in zip((y, h_n, c_n), expected, strict=False):
         assert wanted is None or np.array_equal(found, wanted)
@@ -68,10 +69,10 @@ def test_the_bits_are_the_tapes(
     d_params = [np.full_like(p, np.nan) for p in params]
     outs = [np.full_like(g, np.nan) if g is not None else None for g in gradients[:3]]
     d_x, d_h_0, d_c_0 = outs
-    call = (packed, (T, B), rows(x), at(lengths), room, dropout, 7, rows(d_y))
+    call = (packed, T, B, *rows(x), at(lengths), *room, dropout, 7, *rows(d_y))
     d_h_n, d_c_n = (*d_states, None)[:2]
     for _ in range(2):  # the reserve is only read
-        given = (at(d_h_n), at(d_c_n), rows(d_x), at(d_h_0), at(d_c_0))
+        given = (at(d_h_n), at(d_c_n), *rows(d_x), at(d_h_0), at(d_c_0))
         _core.backward_at(*call, *given, tuple(map(at, d_params)))
         for found, wanted in zip(outs + d_params, [*gradients[:3], *gradients[3]], strict=True):
             assert wanted is None or np.array_equal(found, wanted)
@@ -83,10 +84,10 @@ def test_changed_weights_are_noticed() -> None:
     x, y, h, c = (np.ones(s, np.float32) for s in ((T, B, I), (T, B, H), (1, B, H), (1, B, H)))
     addresses = tuple(p.ctypes.data for p in params)
     state = (h.ctypes.data, c.ctypes.data)
-    tail = (0, 0, 0, rows(y), *state, False, (0, 0), 0.0, 0)
-    assert _core.forward_at(packed, addresses, (T, B), rows(x), *tail) is packed
+    tail = (0, 0, 0, *rows(y), *state, False, 0, 0, 0.0, 0)
+    assert _core.forward_at(packed, addresses, True, T, B, *rows(x), *tail) is packed
     params[1][3, 4] += 1
-    used = _core.forward_at(packed, addresses, (T, B), rows(x), *tail)
+    used = _core.forward_at(packed, addresses, True, T, B, *rows(x), *tail)
     assert used is not packed
     expected = _core.forward(problem.pack(params, None), x, None, None, None, False, False, 0.0, 0)
     assert np.array_equal(y, expected[0])
@@ -99,10 +100,12 @@ def test_wrong_numbers_are_refused() -> None:
     addresses = tuple(p.ctypes.data for p in params)
     reserve = np.empty(problem.reserve_bytes(T, B, T * B), np.uint8)
 
-    def run(sizes: Any = (T, B), short: int = 0, lengths: int = 0, dropout: float = 0.0) -> None:
+    def run(
+        sizes: Any = (T, B), short: int = 0, lengths: int = 0, dropout: float = 0.0, most: int = 4
+    ) -> None:
         room = (reserve.ctypes.data, reserve.nbytes - short)
-        tail = (rows(y), h.ctypes.data, 0, True, room, dropout, 0)
-        _core.forward_at(packed, addresses, sizes, rows(x), 0, 0, lengths, *tail)
+        tail = (*rows(y), h.ctypes.data, 0, True, *room, dropout, 0)
+        _core.forward_at(packed, addresses[:most], True, *sizes, *rows(x), 0, 0, lengths, *tail)
 
     run()
     with pytest.raises(ValueError, match=r"forward: reserve has \d+ bytes, expected \d+"):
@@ -115,9 +118,7 @@ def test_wrong_numbers_are_refused() -> None:
     with pytest.raises(ValueError, match=r"lengths\[0\] has value 7, expected 0 to T = 6"):
         run(lengths=too_long.ctypes.data)
     with pytest.raises(ValueError, match="pack: params has 3 arrays, expected 4"):
-        _core.forward_at(
-            packed, addresses[:3], (T, B), rows(x), 0, 0, 0, rows(y), 0, 0, False, (0, 0), 0, 0
-        )
-    none, gradients = (0, 0), (rows(x), h.ctypes.data, 0, addresses)
+        run(most=3)
+    gradients = (*rows(x), h.ctypes.data, 0, tuple(p.ctypes.data for p in params))
     with pytest.raises(ValueError, match="backward: reserve has no bytes"):
-        _core.backward_at(packed, (T, B), rows(x), 0, none, 0.0, 0, (0, 0, 0), 0, 0, *gradients)
+        _core.backward_at(packed, T, B, *rows(x), 0, 0, 0, 0.0, 0, 0, 0, 0, 0, 0, *gradients)

@@ -47,13 +47,13 @@ def _part(tensor: Tensor, axis: int, size: int) -> Tensor:
     return tensor.unflatten(axis, (size, -1)).movedim(axis, 0)
 
 
-def scan(info: Any, in_dims: Any, *arguments: Any) -> Any:
-    """The batching rule of fastrnn::scan."""
+def scan(call: Any, info: Any, in_dims: Any, *arguments: Any) -> Any:
+    """The batching rule of `call`, which is fastrnn::scan or stands for it."""
     x, h_0, c_0, params, lengths, seed, *form, keep = arguments
     size, axes = info.batch_size, in_dims
     if any(axis is not None for axis in axes[3]) or seed is not None:
         tail = (*form, keep)
-        found = [torch.ops.fastrnn.scan(*a, *tail) for a in _examples(size, axes, arguments, 6)]
+        found = [call(*a, *tail) for a in _examples(size, axes, arguments, 6)]
         return tuple(torch.stack(parts) for parts in zip(*found, strict=True)), (0, 0, 0, 0)
     rows = 0 if form[3] else 1
     x, h_0, c_0, lengths = (
@@ -68,14 +68,14 @@ def scan(info: Any, in_dims: Any, *arguments: Any) -> Any:
         None if lengths is None else _join(lengths, 0),
         None,
     )
-    y, h_n, c_n, reserve = torch.ops.fastrnn.scan(*joined, *form, keep)
+    y, h_n, c_n, reserve = call(*joined, *form, keep)
     c_axis = 0 if c_n.dim() == 3 else None
     c_n = _part(c_n, 1, size) if c_axis == 0 else c_n
     return (_part(y, rows, size), _part(h_n, 1, size), c_n, reserve), (0, 0, c_axis, None)
 
 
-def scan_backward(info: Any, in_dims: Any, *arguments: Any) -> Any:
-    """The batching rule of fastrnn::scan_backward."""
+def scan_backward(forward: Any, call: Any, info: Any, in_dims: Any, *arguments: Any) -> Any:
+    """The batching rule of `call`, fastrnn::scan_backward, beside its forward."""
     form = arguments[10:]
     # The reserve has no axis of its own though the inputs do: forward joined the examples.
     joined = in_dims[9] is None and any(in_dims[index] is not None for index in (3, 4, 5, 7))
@@ -83,8 +83,8 @@ def scan_backward(info: Any, in_dims: Any, *arguments: Any) -> Any:
     for given in _examples(info.batch_size, in_dims, arguments, 10):
         *gradients_and_inputs, reserve = given
         if joined:
-            reserve = torch.ops.fastrnn.scan(*gradients_and_inputs[3:], *form, True)[3]
-        found.append(torch.ops.fastrnn.scan_backward(*gradients_and_inputs, reserve, *form))
+            reserve = forward(*gradients_and_inputs[3:], *form, True)[3]
+        found.append(call(*gradients_and_inputs, reserve, *form))
     d_x, d_h_0, d_c_0, d_params = zip(*found, strict=True)
     stacked = [torch.stack(parts) for parts in zip(*d_params, strict=True)]
     out = (torch.stack(d_x), torch.stack(d_h_0), torch.stack(d_c_0), stacked)

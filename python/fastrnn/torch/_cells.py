@@ -8,9 +8,12 @@ import torch
 from torch import Tensor
 
 from . import _context, _ops
-from ._call import DTYPES, Stack, run_step, stack_of
+from ._call import run_step
 from ._function import Step
 from ._modules import held_by, in_memory, wants_grad
+from ._stack import Stack, stack_of
+from ._step import quick_step
+from ._weights import Addresses
 from ._why import why_not_input, why_not_params, why_not_states
 
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -36,29 +39,32 @@ class Cell(torch.nn.RNNCellBase):
         hx : like the state
             State after the step.
         """
-        params = self._weights()
-        if self.why_not(input, hx, params) is not None:
+        held = self.__dict__.get("_held_weights")
+        if held is not None:
+            after = quick_step(held, self._parameters, input, hx)
+            if after is not None:
+                return after
+        params, found = self._weights(), None
+        if _context.eager():
+            found = held_by(self).known(params)
+        if self.why_not(input, hx, params, found is not None) is not None:
             return self._torch_class.forward(self, input, hx)
         h, c = hx if self._states == 2 and hx is not None else (hx, None)
         if input.dim() == 1:
             rows = (None if s is None else s.unsqueeze(0) for s in (h, c))
-            after = self._run(input.unsqueeze(0), *rows, params)
+            after = self._run(input.unsqueeze(0), *rows, params, found)
             after = tuple([s.squeeze(0) for s in after])
         else:
-            after = self._run(input, h, c, params)
+            after = self._run(input, h, c, params, found)
         return after if self._states == 2 else after[0]
 
-    def why_not(self, x: Tensor, hx: Any, params: list[Any]) -> str | None:
-        """Why the kernels do not take this call; None if they do."""
-        weight = params[1]
-        if not isinstance(weight, Tensor):
-            return "a parameter is missing"
-        dtype = weight.dtype
-        if dtype not in DTYPES:
-            return f"the parameters have dtype {dtype}, and the kernels float32 and float64"
-        reason = why_not_params(self, params, dtype)
-        if reason is not None:
-            return reason
+    def why_not(self, x: Tensor, hx: Any, params: list[Any], known: bool = False) -> str | None:
+        """Why the kernels do not take this call; None if they do. `known` as in `_why`."""
+        if not known:
+            reason = why_not_params(self, params)
+            if reason is not None:
+                return reason
+        dtype = params[1].dtype
         if _context.autocasts():
             return "autocast is on, and cells follow torch.nn's own casts"
         shape = x.shape
@@ -72,17 +78,23 @@ class Cell(torch.nn.RNNCellBase):
             return "hx is not a pair"
         return why_not_states(states, (*shape[:-1], self.hidden_size), dtype, False)
 
-    def _run(self, x: Tensor, h: Any, c: Any, params: list[Tensor]) -> tuple[Tensor, ...]:
-        if not (_context.eager() and in_memory(x, params)):
+    def _run(
+        self, x: Tensor, h: Any, c: Any, params: list[Tensor], addresses: Addresses | None
+    ) -> tuple[Tensor, ...]:
+        known = addresses is not None and type(x) is Tensor
+        if not (known or (_context.eager() and in_memory(x, params))):
             h_0, c_0 = (None if s is None else s.unsqueeze(0) for s in (h, c))
             tensors = (x.unsqueeze(0), h_0, c_0, params, None)
             found = _ops.call(*tensors, self._cell(), 1, 1, False, 0.0)
             return tuple([s.squeeze(0) for s in found[1 : 1 + self._states]])
         stack, held = self.stack(params[1].dtype), held_by(self)
+        if addresses is None:
+            held.learn(params)
+        held.shapes = (x.shape, torch.Size((x.shape[0], self.hidden_size)))
         if torch.is_grad_enabled() and wants_grad(x, h, c, params):
-            found = Step.apply(held, stack, x, h, c, *params)
+            found = Step.apply(held, addresses, stack, x, h, c, *params)
             return found if isinstance(found, tuple) else (found,)
-        next_h, next_c, held.packed = run_step(stack, held.packed, x, h, c, params, None)
+        next_h, next_c = run_step(stack, held, addresses, x, h, c, params, None)
         return (next_h,) if next_c is None else (next_h, next_c)
 
     def stack(self, dtype: torch.dtype) -> Stack:
@@ -162,8 +174,8 @@ class RNNCell(Cell, torch.nn.RNNCell):
     def _cell(self) -> str:
         return f"rnn_{self.nonlinearity}"
 
-    def why_not(self, x: Tensor, hx: Any, params: list[Any]) -> str | None:
+    def why_not(self, x: Tensor, hx: Any, params: list[Any], known: bool = False) -> str | None:
         """Why the kernels do not take this call; None if they do."""
         if self.nonlinearity not in ("tanh", "relu"):
             return f"nonlinearity is {self.nonlinearity!r}"
-        return super().why_not(x, hx, params)
+        return super().why_not(x, hx, params, known)

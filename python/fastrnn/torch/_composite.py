@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import _core
-from ._call import DTYPES
+from ._stack import DTYPES
 
 State = tuple[Tensor, ...]
 Tensors = tuple[Tensor, ...]

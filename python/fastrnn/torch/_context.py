@@ -10,6 +10,8 @@ _interpreters = torch._C._functorch.peek_interpreter_stack
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
 _tracing = torch._C._get_tracing_state
+_compiling = torch.compiler.is_compiling
+_autocasting = torch.is_autocast_enabled
 
 
 def eager() -> bool:
@@ -20,6 +22,19 @@ def eager() -> bool:
         or _dispatch_modes()
         or _function_modes()
         or _tracing() is not None
+    )
+
+
+def quiet() -> bool:
+    """`eager`, and neither autocast nor a forward-mode derivative: in one go, for single steps."""
+    return not (
+        _compiling()
+        or _interpreters() is not None
+        or _dispatch_modes()
+        or _function_modes()
+        or _tracing() is not None
+        or forward_ad._current_level >= 0
+        or _autocasting("cpu")
     )
 
 

@@ -32,8 +32,8 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
     -------
     Report
         A mapping that prints as a table: ``path`` (the engine's kernels, directly or through an
-        operator, or torch.nn's own forward), ``why``, ``gradients`` and ``second gradients``, and for
-        the kernels their plan as `fastrnn.explain` prints it.
+        operator, or torch.nn's own forward), ``why``, ``gradients`` and ``second gradients``, and
+        for the kernels their plan as `fastrnn.explain` prints it.
 
     Examples
     --------

@@ -14,7 +14,9 @@ from torch.autograd import Function
 
 from .. import _core
 from . import _composite
-from ._call import Stack, reserve_room, run_backward, run_forward, run_step
+from ._call import reserve_room, run_backward, run_forward, run_step
+from ._stack import Stack
+from ._weights import Addresses, Held
 
 
 class Options(NamedTuple):
@@ -35,15 +37,13 @@ def room_for_backward(options: Options, x: Tensor, lengths: Tensor | None) -> Te
 
 
 class Scan(Function):
-    """forward(holder, options, x, h_0, c_0, lengths, *params) -> y, h_n[, c_n].
-
-    `holder` has the packed weights of the last call as `packed`, and gets those of this one.
-    """
+    """forward(held, addresses, options, x, h_0, c_0, lengths, *params) -> y, h_n[, c_n]."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
-        holder: Any,
+        held: Held,
+        addresses: Addresses | None,
         options: Options,
         x: Tensor,
         h_0: Tensor | None,
@@ -54,14 +54,11 @@ class Scan(Function):
         stack, batch_first, dropout, seed = options
         reserve = room_for_backward(options, x, lengths)
         inputs = (x, h_0, c_0, params, lengths)
-        y, h_n, c_n, packed = run_forward(
-            stack, holder.packed, *inputs, seed, batch_first, dropout, reserve
-        )
-        holder.packed = packed
-        ctx.options, ctx.packed = options, packed
+        found = run_forward(stack, held, addresses, *inputs, seed, batch_first, dropout, reserve)
+        ctx.options, ctx.packed = options, held.packed
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, h_0, c_0, lengths, reserve, *params)
-        return (y, h_n) if c_n is None else (y, h_n, c_n)
+        return found if stack.has_c else found[:2]
 
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Any, ...]:
@@ -69,7 +66,7 @@ class Scan(Function):
         x, h_0, c_0, lengths, reserve, *params = ctx.saved_tensors
         d_y, d_h_n, d_c_n = d_outputs if options.stack.has_c else (*d_outputs, None)
         if d_y is None and d_h_n is None and d_c_n is None:
-            return (None,) * (6 + len(params))
+            return (None,) * (7 + len(params))
         if torch.is_grad_enabled():  # create_graph: these gradients will be differentiated
             saved = (x, h_0, c_0, lengths, reserve, *params)
             found = ScanBackward.apply(options, packed, d_y, d_h_n, d_c_n, *saved)
@@ -82,7 +79,7 @@ class Scan(Function):
             d_x, d_h_0, d_c_0, d_params = run_backward(stack, packed, *given)
         if h_0 is None:
             d_h_0 = d_c_0 = None
-        return None, None, d_x, d_h_0, d_c_0, None, *d_params
+        return None, None, None, d_x, d_h_0, d_c_0, None, *d_params
 
 
 class ScanBackward(Function):
@@ -160,12 +157,13 @@ def second(
 
 
 class Step(Function):
-    """One step of a cell: forward(holder, stack, x, h, c, *params) -> h'[, c']."""
+    """One step of a cell: forward(held, addresses, stack, x, h, c, *params) -> h'[, c']."""
 
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
-        holder: Any,
+        held: Held,
+        addresses: Addresses | None,
         stack: Stack,
         x: Tensor,
         h: Tensor | None,
@@ -174,9 +172,8 @@ class Step(Function):
     ) -> Tensor | tuple[Tensor, ...]:
         rows = x.shape[0]
         reserve = reserve_room(stack.reserve_bytes(1, rows, rows))
-        next_h, next_c, packed = run_step(stack, holder.packed, x, h, c, params, reserve)
-        holder.packed = packed
-        ctx.stack, ctx.packed = stack, packed
+        next_h, next_c = run_step(stack, held, addresses, x, h, c, params, reserve)
+        ctx.stack, ctx.packed = stack, held.packed
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, h, c, reserve, *params)
         return next_h if next_c is None else (next_h, next_c)
@@ -186,7 +183,7 @@ class Step(Function):
         stack = ctx.stack
         x, h, c, reserve, *params = ctx.saved_tensors
         if all(d is None for d in d_outputs):
-            return (None,) * (5 + len(params))
+            return (None,) * (6 + len(params))
         d_states = d_outputs if stack.has_c else (*d_outputs, None)
         d_h_n, d_c_n, x, h_0, c_0 = (
             None if t is None else t.unsqueeze(0) for t in (*d_states, x, h, c)
@@ -203,4 +200,4 @@ class Step(Function):
             d_x, d_h, d_c, d_params = run_backward(stack, ctx.packed, *given)
         d_h = None if h is None else d_h.squeeze(0)
         d_c = None if c is None else d_c.squeeze(0)
-        return None, None, d_x.squeeze(0), d_h, d_c, *d_params
+        return None, None, None, d_x.squeeze(0), d_h, d_c, *d_params

@@ -9,25 +9,14 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from . import _context, _lengths, _ops
-from ._call import Stack, run_forward, stack_of
+from ._call import run_forward
 from ._function import Options, Scan, room_for_backward
 from ._identity import TorchIdentity
+from ._stack import Stack, stack_of
+from ._weights import Addresses, Held
 from ._why import why_not
 
 _MODES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu"}
-
-
-class Held:
-    """What a module keeps of its last call: no part of its state, never copied.
-
-    `stack` says what the kernels are told of it, `packed` has its weights in their order.
-    """
-
-    __slots__ = ("packed", "stack")
-
-    def __init__(self) -> None:
-        self.packed: Any = None
-        self.stack: Stack | None = None
 
 
 def held_by(module: torch.nn.Module) -> Held:
@@ -68,12 +57,16 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         params, batch_first = self._weights(), self.batch_first
         if lengths is not None:
             lengths = _lengths.checked(type(self).__name__, input, lengths, batch_first)
-        if why_not(self, input, hx, params, batch_first) is not None:
+        found = None
+        if _context.eager():
+            held = held_by(self)
+            found = held.known(params)
+        if why_not(self, input, hx, params, batch_first, found is not None) is not None:
             return _lengths.run_torch(self, input, hx, lengths)
         states = hx if self.mode == "LSTM" and hx is not None else (hx, None)
         if input.dim() == 2:
             return self._run_one(input, states, params)
-        return self._run(input, states, params, lengths, batch_first)
+        return self._run(input, states, params, lengths, batch_first, found)
 
     def _weights(self) -> list[Any]:
         own = self._parameters
@@ -93,7 +86,13 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         return held.stack
 
     def _run(
-        self, x: Tensor, states: Any, params: list[Tensor], lengths: Any, batch_first: bool
+        self,
+        x: Tensor,
+        states: Any,
+        params: list[Tensor],
+        lengths: Any,
+        batch_first: bool,
+        addresses: Addresses | None = None,
     ) -> Any:
         """A batch that `why_not` has no word against."""
         h_0, c_0 = states
@@ -101,22 +100,24 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
             return self._run_cast(x, states, params, lengths, batch_first)
         dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
         tensors = (x, h_0, c_0, params, lengths)
-        if not (_context.eager() and in_memory(x, params)):
+        known = addresses is not None and type(x) is Tensor
+        if not (known or (_context.eager() and in_memory(x, params))):
             form = (_MODES[self.mode], self.num_layers, 2 if self.bidirectional else 1)
             y, h_n, c_n = _ops.call(*tensors, *form, batch_first, dropout)
             return (y, (h_n, c_n)) if self.mode == "LSTM" else (y, h_n)
         stack = self.stack(params[1].dtype)
         options = Options(stack, batch_first, dropout, draw_seed(dropout))
         held = held_by(self)
+        if addresses is None:
+            held.learn(params)
         if torch.is_grad_enabled() and wants_grad(x, h_0, c_0, params):
-            found = Scan.apply(held, options, x, h_0, c_0, lengths, *params)
+            found = Scan.apply(held, addresses, options, x, h_0, c_0, lengths, *params)
         else:
             # Masks belong to training calls of the engine, so one without gradients keeps a
             # reserve for as long as it runs.
             reserve = room_for_backward(options, x, lengths) if dropout else None
-            *found, held.packed = run_forward(
-                stack, held.packed, *tensors, options.seed, batch_first, dropout, reserve
-            )
+            drawn = (options.seed, batch_first, dropout, reserve)
+            found = run_forward(stack, held, addresses, *tensors, *drawn)
         return (found[0], (found[1], found[2])) if stack.has_c else (found[0], found[1])
 
     def _run_one(self, x: Tensor, states: Any, params: list[Tensor]) -> Any:

@@ -7,16 +7,18 @@ same engine (`_function`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from . import _batching, _context
-from ._call import Stack, reserve_room, run_backward, run_forward, stack_of
+from . import _batching, _context, _transforms
+from ._call import reserve_room, run_backward, run_forward
 from ._function import Options, second
-from ._weights import weights_of
+from ._stack import Stack, stack_of
+from ._weights import refresh, weights_of
 
 _FORM = "str cell, int layers, int directions, bool batch_first, float dropout"
 _INPUTS = "Tensor x, Tensor? h_0, Tensor? c_0, Tensor[] params, Tensor? lengths, Tensor? seed"
@@ -42,7 +44,9 @@ def call(
         or any(t is not None and t.requires_grad for t in (x, h_0, c_0, *params))
     )
     form = (cell, layers, directions, batch_first, dropout, keep)
-    y, h_n, c_n, _ = torch.ops.fastrnn.scan(x, h_0, c_0, params, lengths, seed, *form)
+    # A gradient registered with an operator is unknown to torch.func; a Function's is not.
+    run = _transforms.scan if _context.transformed() else torch.ops.fastrnn.scan
+    y, h_n, c_n, _ = run(x, h_0, c_0, params, lengths, seed, *form)
     return y, h_n, c_n
 
 
@@ -87,9 +91,10 @@ def scan(
         if reserve.numel() <= _CLEARED_BYTES:
             reserve.zero_()
     with weights_of(stack, params) as held:
-        y, h_n, c_n, held.packed = run_forward(
+        y, h_n, c_n = run_forward(
             stack,
-            held.packed,
+            held,
+            None,
             x,
             h_0,
             c_0,
@@ -153,9 +158,9 @@ def scan_backward(
     """d_x, d_h_0, d_c_0 (empty but for LSTM) and the gradients of the parameters."""
     stack = _stack(params, cell, layers, directions)
     with weights_of(stack, params) as held:
-        held.refresh(stack, params)
+        packed = refresh(held, stack, params)
         call = (d_y, d_h_n, d_c_n if stack.has_c else None, x, lengths, _number(seed))
-        found = run_backward(stack, held.packed, *call, batch_first, dropout, reserve)
+        found = run_backward(stack, packed, *call, batch_first, dropout, reserve)
     d_x, d_h_0, d_c_0, d_params = found
     return d_x, d_h_0, x.new_empty(0) if d_c_0 is None else d_c_0, d_params
 
@@ -219,5 +224,6 @@ def _second_gradient(ctx: Any, *d_gradients: Any) -> Any:
 
 scan.register_autograd(_scan_gradient, setup_context=_save)
 scan_backward.register_autograd(_second_gradient, setup_context=_save_backward)
-scan.register_vmap(_batching.scan)
-scan_backward.register_vmap(_batching.scan_backward)
+_scan, _scan_backward = torch.ops.fastrnn.scan, torch.ops.fastrnn.scan_backward
+scan.register_vmap(partial(_batching.scan, _scan))
+scan_backward.register_vmap(partial(_batching.scan_backward, _scan, _scan_backward))

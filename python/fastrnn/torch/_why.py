@@ -8,24 +8,25 @@ import torch
 from torch import Tensor
 
 from . import _context
-from ._call import DTYPES
+from ._stack import DTYPES
 
 _NARROW = (torch.bfloat16, torch.float16)
 
 
-def why_not(module: Any, x: Tensor, hx: Any, params: list[Any], batch_first: bool) -> str | None:
-    """Why torch.nn runs, or refuses, this call of a layer; None if the kernels run it."""
+def why_not(
+    module: Any, x: Tensor, hx: Any, params: list[Any], batch_first: bool, known: bool = False
+) -> str | None:
+    """Why torch.nn runs, or refuses, this call of a layer; None if the kernels run it.
+
+    `known` says that these parameters were found fit before.
+    """
     if module.proj_size:
         return f"proj_size is {module.proj_size}, and the kernels have no projections"
-    weight = params[1]
-    if not isinstance(weight, Tensor):
-        return "a parameter is missing"
-    dtype = weight.dtype
-    if dtype not in DTYPES:
-        return f"the parameters have dtype {dtype}, and the kernels float32 and float64"
-    reason = why_not_params(module, params, dtype)
-    if reason is not None:
-        return reason
+    if not known:
+        reason = why_not_params(module, params)
+        if reason is not None:
+            return reason
+    dtype = params[1].dtype
     axes, casts = x.dim(), _context.autocasts()
     if axes not in (2, 3) or x.shape[-1] != module.input_size:
         return f"input has shape {tuple(x.shape)}"
@@ -46,8 +47,13 @@ def why_not(module: Any, x: Tensor, hx: Any, params: list[Any], batch_first: boo
     return why_not_states(states, expected, dtype, casts)
 
 
-def why_not_params(module: Any, params: list[Any], dtype: torch.dtype) -> str | None:
+def why_not_params(module: Any, params: list[Any]) -> str | None:
     """About parameters alone."""
+    if not all(isinstance(p, Tensor) for p in params):
+        return "a parameter is missing"
+    dtype = params[1].dtype
+    if dtype not in DTYPES:
+        return f"the parameters have dtype {dtype}, and the kernels float32 and float64"
     if torch.compiler.is_compiling():  # the shape rule of the operator looks at them
         return None if all(p.dtype is dtype for p in params) else "the parameters differ in dtype"
     shapes = module.stack(dtype).shapes

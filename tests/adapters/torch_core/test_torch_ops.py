@@ -104,6 +104,7 @@ def test_opcheck(cell: str, states: bool) -> None:
 
 @every_layer
 def test_compiled_without_a_break(name: str, options: Any) -> None:
+    torch._dynamo.reset()  # its cache belongs to forward, which all modules here share
     theirs, ours = twins(name, I, H, 2, bidirectional=True, **options)
     compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
     x, states = torch.randn(T, B, I), state(name, 4, B, H)

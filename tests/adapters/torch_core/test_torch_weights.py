@@ -118,3 +118,49 @@ def test_memory_that_is_not_there_is_refused() -> None:
     lstm.weight_hh_l0.untyped_storage().resize_(0)
     with pytest.raises((RuntimeError, ValueError)):
         lstm(torch.randn(T, B, I))
+
+
+WIDE = 160  # 4 * 160 * 320 numbers: too many to compare for one step
+
+
+def fill(p: Any) -> None:
+    p.data.copy_(torch.randn_like(p))
+
+
+def decay(p: Any) -> None:
+    p.data.mul_(0.5)
+
+
+@pytest.mark.parametrize(
+    "write", [fill, decay, no_grad, inference, without_a_version, other_memory]
+)
+@pytest.mark.parametrize("name", ["LSTM", "LSTMCell"])
+def test_short_calls_of_wide_weights(name: str, write: Callable[[Any], None]) -> None:
+    """Counted writes of any size are noticed, and uncounted ones of whole tensors."""
+    module: Any = getattr(ft, name)(WIDE, WIDE)
+    twin = getattr(torch.nn, name)(WIDE, WIDE)
+    x = torch.randn(1, 1, WIDE) if name == "LSTM" else torch.randn(1, WIDE)
+    assert held_by(module).stack is None
+    for parameter in [*module.parameters()][:2]:
+        module(x)
+        assert held_by(module).witness is not None
+        write(parameter)
+        twin.load_state_dict(module.state_dict())
+        with torch.no_grad():
+            found, expected = module(x)[0], twin(x)[0]
+        assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_swapping_weights_behind_torchs_back() -> None:
+    """As averaged weights are swapped in and out: long calls in between keep no old witness."""
+    lstm, twin = ft.LSTM(WIDE, WIDE), torch.nn.LSTM(WIDE, WIDE)
+    first = {name: p.detach().clone() for name, p in lstm.named_parameters()}
+    second = {name: torch.randn_like(p) / 10 for name, p in first.items()}
+    short, long = torch.randn(1, 1, WIDE), torch.randn(20, 2, WIDE)
+    with torch.no_grad():
+        lstm(short)
+        for weights, x in ((second, long), (first, short), (second, short), (first, long)):
+            for name, p in lstm.named_parameters():
+                p.data.copy_(weights[name])
+            twin.load_state_dict(weights)
+            assert torch.allclose(lstm(x)[0], twin(x)[0], atol=1e-5)

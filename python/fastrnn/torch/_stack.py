@@ -1,0 +1,103 @@
+"""What the kernels are told of a module: cell, sizes, dtype, and what follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import _core
+from .._problem import Problem
+
+DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+
+
+@dataclass(frozen=True)
+class Stack:
+    """What does not change from call to call."""
+
+    cell: str
+    input_size: int
+    hidden_size: int
+    layers: int
+    directions: int
+    bias: bool
+    dtype: torch.dtype
+
+    @cached_property
+    def scans(self) -> int:
+        """L*D, the first axis of every state."""
+        return self.layers * self.directions
+
+    @cached_property
+    def width(self) -> int:
+        """D*H, the last axis of y."""
+        return self.directions * self.hidden_size
+
+    @cached_property
+    def has_c(self) -> bool:
+        """Whether the state is (h, c)."""
+        return self.cell == "lstm"
+
+    @cached_property
+    def shapes(self) -> list[torch.Size]:
+        """Of the parameters, in torch's order."""
+        return [torch.Size(shape) for shape in self._problem.parameter_shapes().values()]
+
+    @cached_property
+    def sized(self) -> list[tuple[torch.Size, int]]:
+        """Shape and count of each parameter, in torch's order."""
+        return [(shape, shape.numel()) for shape in self.shapes]
+
+    @cached_property
+    def param_bytes(self) -> list[int]:
+        """Of each parameter, in torch's order."""
+        return [count * self.itemsize for _, count in self.sized]
+
+    @cached_property
+    def itemsize(self) -> int:
+        """Bytes of a number."""
+        return self.dtype.itemsize
+
+    @cached_property
+    def weight_bytes(self) -> int:
+        """Of all parameters together."""
+        return sum(self.param_bytes)
+
+    @cached_property
+    def float64(self) -> bool:
+        """Whether numbers have 8 bytes."""
+        return self.dtype == torch.float64
+
+    @cached_property
+    def _problem(self) -> Problem:
+        sizes = (self.cell, self.input_size, self.hidden_size, self.layers)
+        dtype = np.dtype(DTYPES[self.dtype])
+        return Problem(*sizes, self.directions == 2, self.bias, False, 0.0, dtype)
+
+    def reserve_bytes(self, steps: Any, rows: Any, alive: Any) -> Any:
+        """Bytes of the reserve; ints, or symbols of a compiler."""
+        for_each, for_alive, for_row = self._reserve_costs
+        return steps * rows * for_each + alive * for_alive + rows * for_row
+
+    @cached_property
+    def _reserve_costs(self) -> tuple[int, int, int]:
+        """Bytes for each (step, row), each that is computed, and each row: the sum is linear."""
+        problem = self._problem
+        return (
+            problem.reserve_bytes(1, 1, 0) - problem.reserve_bytes(0, 1, 0),
+            problem.reserve_bytes(0, 0, 1),
+            problem.reserve_bytes(0, 1, 0),
+        )
+
+    def pack(self, addresses: tuple[int, ...]) -> _core.Packed:
+        """A snapshot of the parameters at these addresses."""
+        sizes = (self.input_size, self.hidden_size, self.layers, self.directions)
+        name: Any = DTYPES[self.dtype]
+        return _core.pack_at(self.cell, name, addresses, *sizes, self.bias)
+
+
+stack_of = lru_cache(maxsize=1024)(Stack)
