@@ -117,7 +117,7 @@ def hydrology(quick: bool) -> Task:
     """Runoff of the last day from a year of forcings, by a layer that reads days."""
     import torch
 
-    B, T, I, H, batches = (16, 30, 8, 32, 2) if quick else (256, 365, 32, 256, 4)
+    B, T, I, H, batches = (16, 30, 8, 32, 2) if quick else (256, 365, 32, 256, 2)
     forcing = [_numbers(T, B, I, seed=10 + number) for number in range(batches)]
     days = 0.9 ** torch.arange(T - 1, -1, -1.0)
     runoff = [(x[..., 0].clamp(min=0) * days[:, None]).sum(0, keepdim=True).T for x in forcing]
@@ -138,7 +138,7 @@ def forecasting(quick: bool) -> Task:
     """The next 24 values of many series from windows of them, by two layers."""
     import torch
 
-    B, T, I, H, batches = (64, 24, 8, 32, 2) if quick else (1024, 96, 8, 128, 4)
+    B, T, I, H, batches = (64, 24, 8, 32, 2) if quick else (1024, 96, 8, 128, 3)
     ahead = 24
     rng = np.random.default_rng(20)
     windows, targets = [], []
@@ -165,7 +165,7 @@ def tagger(quick: bool) -> Task:
     """A tag for every word of sentences, most of them short and some long, packed."""
     import torch
 
-    B, T, E, H, batches = (16, 20, 16, 32, 2) if quick else (64, 128, 128, 256, 8)
+    B, T, E, H, batches = (16, 20, 16, 32, 2) if quick else (64, 128, 128, 256, 6)
     words, tags = 2000, 17
     nn, rnn = torch.nn, torch.nn.utils.rnn
     rng = np.random.default_rng(30)

@@ -111,6 +111,28 @@ def test_writes_to_a_parameter_are_noticed(name: str, way: str) -> None:
 
 
 @every
+@pytest.mark.parametrize("way", [*WRITES, "one element through data"])
+def test_writes_to_a_wide_parameter_are_noticed(name: str, way: str) -> None:
+    """Under short calls too, where looking at all of the weights costs more than the call."""
+    torch.manual_seed(0)
+    wide = 512
+    module, theirs = (kind(name)(wide, wide) for kind in (cls, torch_cls))
+    theirs.load_state_dict(module.state_dict())
+    x = torch.randn((1, wide) if name.endswith("Cell") else (1, 1, wide))
+    key = next(k for k, _ in module.named_parameters() if k.startswith("weight_ih"))
+    with torch.no_grad():
+        for number in range(4):
+            torch.testing.assert_close(first(module(x)), first(theirs(x)))
+            for chosen in (module, theirs):
+                parameter = getattr(chosen, key)
+                if way in WRITES:
+                    WRITES[way](parameter)
+                else:
+                    parameter.data[37 * number + 5, 11 * number + 3] += 1.0
+        torch.testing.assert_close(first(module(x)), first(theirs(x)))
+
+
+@every
 @pytest.mark.parametrize("kind", ["SGD", "Adam"])
 def test_training_steps_are_torchs(name: str, kind: str) -> None:
     module, theirs, x = make(name), make(name, torch_cls), inputs(name)
