@@ -49,6 +49,9 @@ MADE: dict[str, tuple[str, dict[str, Any]]] = {
     **{f"{name} dropout": (name, STACK | {"dropout": 0.5}) for name in LAYERS},
 }
 
+# tracing a double backward of two layers takes 10 seconds and more: one of them always
+QUICK = {*LAYERS, *CELLS, "LSTM dropout"}
+
 
 def recorded(made: str) -> dict[str, list[tuple[Any, Any, Any]]]:
     """What small calls make: training with a double backward, and inference; dense and ragged."""
@@ -80,7 +83,9 @@ def test_every_registered_op_is_called() -> None:
 
 
 @beyond_torch("op in the namespace fastrnn")
-@pytest.mark.parametrize("made", MADE)
+@pytest.mark.parametrize(
+    "made", [m if m in QUICK else pytest.param(m, marks=pytest.mark.slow) for m in MADE]
+)
 def test_opcheck(made: str) -> None:
     """Schema, autograd registration, fake tensors, AOT dispatch with dynamic shapes."""
     calls = recorded(made)
