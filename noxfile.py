@@ -50,6 +50,14 @@ def tests_long(session: nox.Session) -> None:
 
 
 @nox.session
+def tests_torch(session: nox.Session) -> None:
+    """fastrnn.torch by torch's and Keras' own tests, the long ones too; arguments go to pytest."""
+    session.install(".[test,proof]")
+    given = session.posargs or ["-m", "slow or not slow"]
+    session.run("python", "-m", "pytest", "tests/adapters/torch_proof", *given)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """docs/cells.md follows the docstrings, and the docs name files that exist."""
     session.run("python", "docs/make_cells.py", "--check")

@@ -108,7 +108,8 @@ def _add_run(commands: Any) -> None:
 def _add_probe(commands: Any) -> None:
     probe = commands.add_parser(
         "probe",
-        help="time what a run does not: a busy core, denormals, row lengths, float64, blocks",
+        help="time what a run does not: a busy core, denormals, row lengths, float64, blocks, "
+        "models and calls of torch",
     )
     probe.add_argument("name", choices=probe_names())
     probe.add_argument("--cells", type=_subset(GATES), help="default: the probe's own")

@@ -64,6 +64,17 @@ DIFFERENCE_KINK_DISTANCE = 2e-2
 ASSERT_CLOSE = {"float32": (1.3e-6, 1e-5), "float64": (1e-7, 1e-7)}
 TORCH_PARITY_FLOAT64 = (1e-12, 1e-13)
 
+# torch.autograd.gradcheck in float64: central differences of step 1e-6 round at eps*|f|/step =
+# 2e-10 and truncate at 1e-12; a wrong term shows at 1e-2. torch's own default is 1e-5, 1e-3.
+GRADCHECK = {"eps": 1e-6, "atol": 1e-8, "rtol": 1e-6}
+
+# (rtol, atol) of bfloat16 autocast against float32: torch rounds inputs and weights to 8 bits, 4e-3
+# each; assert_close's rtol for bfloat16, and as much of the tensor's size absolutely
+AUTOCAST = (1.6e-2, 1.6e-2)
+
+# two float32 trainings that add in different orders: their losses, relatively, over tens of steps
+LOSS_CURVES = 1e-4
+
 # tanh and sigmoid of the kernels, in units in the last place
 ULP = {"float32": 1.5, "float64": 2.0}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -10,11 +11,15 @@ from pathlib import Path
 import pytest
 from bench.probes import load_probe, probe_names
 from bench.probes.base import SCHEMA, read_section
+from bench.probes.torch_epochs import AGREEMENT, measure
+from bench.probes.torch_overhead import three_ways
 from bench.sections import Grid
+from bench.torch_models import tasks
 
 import fastrnn
 
 ROOT = Path(__file__).resolve().parents[2]
+HAS_TORCH = importlib.util.find_spec("torch") is not None
 
 
 def probe(path, name, *options):
@@ -65,6 +70,63 @@ def test_blocks_need_a_stepper(tmp_path):
     rows = probe(tmp_path / "r.json", "blocks", "--cells", "rnn", "--shapes", "1x20x16x16")
     blocks = {"fastrnn process"} if hasattr(fastrnn, "Stepper") else set()
     assert {row["peer"] for row in rows} == {"fastrnn", "numpy"} | blocks
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="models of torch.nn need torch")
+def test_epochs_of_torch_models_agree_and_are_timed(tmp_path):
+    rows = probe(tmp_path / "r.json", "torch-epochs")
+    assert [row["task"] for row in rows] == [
+        "recurrent PPO",
+        "hydrology",
+        "forecasting, 2 layers",
+        "bidirectional tagger",
+    ]
+    for row in rows:
+        losses = row["losses"]
+        assert len(losses["torch"]) == len(losses["fastrnn"]) == row["steps"] >= 4
+        first, last = losses["torch"][0], losses["torch"][row["steps"] // 2]  # of two epochs
+        assert last < first, row["task"]
+        assert row["difference"] <= AGREEMENT
+        assert all(seconds > 0 for times in row["seconds"].values() for seconds in times)
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="models of torch.nn need torch")
+def test_loss_curves_that_differ_are_an_error():
+    import torch
+
+    def wrong(model):
+        with torch.no_grad():
+            next(model.parameters()).add_(0.5)
+        return model
+
+    with pytest.raises(RuntimeError, match="losses differ"):
+        measure(tasks(quick=True)[1], wrong, 2)
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="calls through torch need torch")
+def test_calls_through_torch_are_timed_beside_the_bare_kernel(tmp_path):
+    rows = probe(tmp_path / "r.json", "torch-overhead", "--cells", "lstm")
+    assert [(row["call"], row["training"]) for row in rows] == [
+        ("LSTM", False), ("LSTM", True), ("LSTMCell", False), ("LSTMCell", True)
+    ]  # fmt: skip
+    assert all(row["us"][way] > 0 for row in rows for way in ("bare", "fastrnn", "torch"))
+
+
+@pytest.mark.skipif(not HAS_TORCH, reason="calls through torch need torch")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_the_three_ways_compute_the_same(cell):
+    import torch
+
+    for is_cell in (False, True):
+        for training in (False, True):
+            ways = three_ways(cell, is_cell, training)
+            ours, theirs, bare = (ways[name]() for name in ("fastrnn", "torch", "bare"))
+            if not training:
+                ours, theirs, bare = (ours,), (theirs,), bare[:1]
+            for a, b in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(a, b)
+            first = torch.from_numpy(bare[0]).reshape(theirs[0].shape)
+            torch.testing.assert_close(first, theirs[0])
 
 
 def test_every_probe_shows_an_empty_result():

@@ -21,13 +21,15 @@ SCRIPTS: dict[str, tuple[list[str], bool]] = {
     "forecast_waves": (["--steps", "20"], False),
     "ragged_classification": (["--steps", "10"], True),
     "export_to_torch": ([], False),
+    "torch_ddp": (["--steps", "5", "--characters", "20000"], False),
 }
+NEED_TORCH = ("export_to_torch", "torch_ddp")
 
 
 def numbers(name: str, arguments: list[str]) -> tuple[list[float], list[float]]:
     """The baselines and the scores that the script prints last on their lines."""
-    if name == "export_to_torch" and importlib.util.find_spec("torch") is None:
-        pytest.skip("the exchange with torch needs torch")
+    if name in NEED_TORCH and importlib.util.find_spec("torch") is None:
+        pytest.skip("this example needs torch")
     done = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
         capture_output=True,
