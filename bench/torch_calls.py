@@ -60,7 +60,7 @@ class Bare:
 
     def forward(self, training: bool) -> None:
         room = self.reserve if training else (0, 0)
-        given = (self.packed, self.addresses, True, *self.x, 0, 0, 0, *self.y, self.h, self.c)
+        given = (self.packed, self.addresses, *self.x, 0, 0, 0, *self.y, self.h, self.c)
         _core.forward_at(*given, training, *room, 0.0, 0)
 
     def step(self) -> None:

@@ -60,34 +60,6 @@ void run(const Stack& stack, const ForwardArgs& args, const Body& body) {
   }
 }
 
-// A number that changes, but for chance, when arrays are written as a whole: from pieces spread over each.
-// It takes a microsecond where the fingerprint takes fifty, and sees no write of single elements.
-uint64_t sample_at(const Addresses& params, const std::vector<int64_t>& bytes) {
-  constexpr int64_t piece = 64, pieces = 16;
-  if (params.size() != bytes.size())
-    throw std::invalid_argument("sample_at: bytes has " + std::to_string(bytes.size()) + " numbers, expected " +
-                                std::to_string(params.size()));
-  uint64_t all = 0;
-  for (size_t i = 0; i < params.size(); ++i) {
-    const char* data = static_cast<const char*>(at(params[i]));
-    const int64_t count = std::min<int64_t>(pieces, bytes[i] / piece);
-    for (int64_t p = 0; p < count; ++p) {
-      const char* from = data + (bytes[i] - piece) / std::max<int64_t>(count - 1, 1) * p / 8 * 8;
-      uint64_t lanes[4] = {1, 2, 3, 4};
-      for (int64_t word = 0; word < piece / 8; ++word) {
-        uint64_t value;
-        std::memcpy(&value, from + word * 8, 8);
-        uint64_t& lane = lanes[word % 4];
-        lane = (lane ^ value) * 0xBF58476D1CE4E5B9;
-        lane ^= lane >> 29;
-      }
-      for (const uint64_t lane : lanes) all = (all ^ lane) * 0x94D049BB133111EB;
-      all ^= all >> 32;
-    }
-  }
-  return all;
-}
-
 py::object pack_at(const std::string& cell, const std::string& dtype, const Addresses& params, int64_t input_size,
                    int64_t hidden_size, int num_layers, int num_directions, bool bias) {
   const Stack stack{cell, dtype == "float64" ? DType::float64 : DType::float32, input_size, hidden_size, num_layers,
@@ -105,10 +77,9 @@ py::object renew_at(const py::object& packed, const Addresses& params) {
   return now == old ? packed : py::cast(PyPacked{now});
 }
 
-// Returns the weights that were used: `packed` itself if it still holds `params`, which is taken for granted
-// unless `compare`.
-py::object forward_at(const py::object& packed, const Addresses& params, bool compare, int64_t T, int64_t B,
-                      uintptr_t x, int64_t x_step, int64_t x_row, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths,
+// Returns the weights that were used: `packed` itself if it still holds `params`.
+py::object forward_at(const py::object& packed, const Addresses& params, int64_t T, int64_t B, uintptr_t x,
+                      int64_t x_step, int64_t x_row, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths,
                       uintptr_t y, int64_t y_step, int64_t y_row, uintptr_t h_n, uintptr_t c_n, bool training,
                       uintptr_t reserve, int64_t reserve_bytes, double dropout, uint64_t seed) {
   const std::shared_ptr<const PackedStack>& old = packed.cast<const PyPacked&>().packed;
@@ -122,23 +93,23 @@ py::object forward_at(const py::object& packed, const Addresses& params, bool co
   args.training = training;
   std::shared_ptr<const PackedStack> now;
   run(old->stack, args, [&](Interrupt interrupt) {
-    now = compare ? pack(old->stack, pointers(params), old, interrupt) : old;
+    now = pack(old->stack, pointers(params), old, interrupt);
     forward(now, args, interrupt);
   });
   return now == old ? packed : py::cast(PyPacked{now});
 }
 
-// One step of one layer: (packed, params, compare, B, x, h, c, next_h, next_c), all arrays in C order; returns
+// One step of one layer: (packed, params, B, x, h, c, next_h, next_c), all arrays in C order; returns
 // what `forward_at` does. As a function of the C API, because turning that many arguments into C++ values
 // takes pybind11 a good part of the step.
 PyObject* step_at(PyObject*, PyObject* const* given, Py_ssize_t count) {
   try {
-    if (count != 9 || !PyTuple_Check(given[1]))
-      throw std::invalid_argument("step_at: expected packed, a tuple of addresses, and seven numbers");
+    if (count != 8 || !PyTuple_Check(given[1]))
+      throw std::invalid_argument("step_at: expected packed, a tuple of addresses, and six numbers");
     const auto old = py::handle(given[0]).cast<const PyPacked&>().packed;
     const Stack& stack = old->stack;
-    uintptr_t number[7];
-    for (int i = 0; i < 7; ++i) number[i] = uintptr_t(PyLong_AsUnsignedLongLong(given[2 + i]));
+    uintptr_t number[6];
+    for (int i = 0; i < 6; ++i) number[i] = uintptr_t(PyLong_AsUnsignedLongLong(given[2 + i]));
     std::vector<const void*> params;
     params.reserve(8);
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(given[1]); ++i)
@@ -147,16 +118,16 @@ PyObject* step_at(PyObject*, PyObject* const* given, Py_ssize_t count) {
     if (stack.L != 1 || stack.D != 1) throw std::invalid_argument("step_at: packed has several layers, expected one");
     ForwardArgs args{};
     args.T = 1;
-    args.B = int64_t(number[1]);
-    args.x = {at(number[2]), 0, stack.I};
-    args.h_0 = at(number[3]);
-    args.c_0 = at(number[4]);
-    args.h_n = room(number[5]);
-    args.c_n = room(number[6]);
+    args.B = int64_t(number[0]);
+    args.x = {at(number[1]), 0, stack.I};
+    args.h_0 = at(number[2]);
+    args.c_0 = at(number[3]);
+    args.h_n = room(number[4]);
+    args.c_n = room(number[5]);
     args.y = {args.h_n, 0, stack.H};  // the one step's output is h: written twice, alike
-    std::shared_ptr<const PackedStack> now = old;
+    std::shared_ptr<const PackedStack> now;
     run(stack, args, [&](Interrupt interrupt) {
-      if (number[0] != 0) now = pack(stack, params, old, interrupt);
+      now = pack(stack, params, old, interrupt);
       forward(now, args, interrupt);
     });
     if (now != old) return py::cast(PyPacked{now}).release().ptr();
@@ -204,8 +175,7 @@ void bind_address(py::module_& module) {
   module.def("pack_at", &pack_at, "cell"_a, "dtype"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,
              "num_directions"_a, "bias"_a);
   module.def("renew_at", &renew_at, "packed"_a, "params"_a);
-  module.def("sample_at", &sample_at, "params"_a, "bytes"_a);
-  module.def("forward_at", &forward_at, "packed"_a, "params"_a, "compare"_a, "T"_a, "B"_a, "x"_a, "x_step"_a,
+  module.def("forward_at", &forward_at, "packed"_a, "params"_a, "T"_a, "B"_a, "x"_a, "x_step"_a,
              "x_row"_a, "h_0"_a, "c_0"_a, "lengths"_a, "y"_a, "y_step"_a, "y_row"_a, "h_n"_a, "c_n"_a, "training"_a,
              "reserve"_a, "reserve_bytes"_a, "dropout"_a, "seed"_a);
   module.add_object("step_at", py::reinterpret_steal<py::object>(PyCFunction_New(&step_method, nullptr)));

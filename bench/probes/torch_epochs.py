@@ -40,8 +40,9 @@ def run(probing: Probing) -> Rows:
 
 def _modules() -> tuple[Any, Any]:
     try:
-        import fastrnn.torch
         import torch
+
+        import fastrnn.torch
     except ImportError as error:
         raise RuntimeError(f"bench: torch-epochs needs fastrnn.torch ({error})") from error
     return torch, fastrnn.torch.convert

@@ -109,13 +109,9 @@ def pack_at(
 def renew_at(packed: Packed, params: tuple[int, ...]) -> Packed:
     """Weights of the same stack at these addresses; `packed` itself if it still holds them."""
 
-def sample_at(params: tuple[int, ...], bytes: Sequence[int]) -> int:
-    """A number that changes, but for chance, when one of these arrays is written as a whole."""
-
 def forward_at(
     packed: Packed,
     params: tuple[int, ...],
-    compare: bool,
     T: int,
     B: int,
     x: int,
@@ -137,15 +133,14 @@ def forward_at(
 ) -> Packed:
     """Run into the caller's memory; return the weights used, `packed` if it is still right.
 
-    Whether it is right is seen from the contents of params, unless compare is False. Arrays are
-    addresses, 0 for none; strides of steps and rows count elements. In training what backward reads
-    goes into the reserve, `Problem.reserve_bytes` of it.
+    Whether it is right is seen from the contents of params. Arrays are addresses, 0 for none;
+    strides of steps and rows count elements. In training what backward reads goes into the
+    reserve, `Problem.reserve_bytes` of it.
     """
 
 def step_at(
     packed: Packed,
     params: tuple[int, ...],
-    compare: bool,
     B: int,
     x: int,
     h: int,

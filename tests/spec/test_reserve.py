@@ -58,7 +58,7 @@ def test_the_bits_are_the_tapes(
     assert reserve.nbytes == tape.nbytes
     y, h_n, c_n = (None if e is None else np.full_like(e, np.nan) for e in expected[:3])
     addresses = tuple(map(at, params))
-    forward = (addresses, True, T, B, *rows(x), at(h_0), at(c_0), at(lengths))
+    forward = (addresses, T, B, *rows(x), at(h_0), at(c_0), at(lengths))
     written = (*rows(y), at(h_n), at(c_n))
     room = (at(reserve), reserve.nbytes)
     used = _core.forward_at(packed, *forward, *written, True, *room, dropout, 7)
@@ -85,9 +85,9 @@ def test_changed_weights_are_noticed() -> None:
     addresses = tuple(p.ctypes.data for p in params)
     state = (h.ctypes.data, c.ctypes.data)
     tail = (0, 0, 0, *rows(y), *state, False, 0, 0, 0.0, 0)
-    assert _core.forward_at(packed, addresses, True, T, B, *rows(x), *tail) is packed
+    assert _core.forward_at(packed, addresses, T, B, *rows(x), *tail) is packed
     params[1][3, 4] += 1
-    used = _core.forward_at(packed, addresses, True, T, B, *rows(x), *tail)
+    used = _core.forward_at(packed, addresses, T, B, *rows(x), *tail)
     assert used is not packed
     expected = _core.forward(problem.pack(params, None), x, None, None, None, False, False, 0.0, 0)
     assert np.array_equal(y, expected[0])
@@ -105,7 +105,7 @@ def test_wrong_numbers_are_refused() -> None:
     ) -> None:
         room = (reserve.ctypes.data, reserve.nbytes - short)
         tail = (*rows(y), h.ctypes.data, 0, True, *room, dropout, 0)
-        _core.forward_at(packed, addresses[:most], True, *sizes, *rows(x), 0, 0, lengths, *tail)
+        _core.forward_at(packed, addresses[:most], *sizes, *rows(x), 0, 0, lengths, *tail)
 
     run()
     with pytest.raises(ValueError, match=r"forward: reserve has \d+ bytes, expected \d+"):

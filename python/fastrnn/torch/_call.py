@@ -104,7 +104,7 @@ def run_forward(
         dropout,
         seed,
     )
-    held.run(_core.forward_at, stack, addresses, params, steps * rows, call)
+    held.run(_core.forward_at, stack, addresses, call)
     return y, h_n, c_n
 
 
@@ -150,7 +150,7 @@ def run_step(
         0.0,
         0,
     )
-    held.run(_core.forward_at, stack, addresses, params, rows, call)
+    held.run(_core.forward_at, stack, addresses, call)
     return next_h, next_c
 
 

@@ -75,7 +75,7 @@ class Cell(torch.nn.RNNCellBase):
         reason = why_not_input(x, dtype, False)
         if reason is not None:
             return reason
-        reason = why_slower(self, dtype, params)
+        reason = why_slower(self, dtype, params, 1, 1 if len(shape) == 1 else shape[0])
         if reason is not None or hx is None:
             return reason
         states = hx if self._states == 2 else (hx,)

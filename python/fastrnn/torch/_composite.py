@@ -6,11 +6,13 @@ module is the derivative of this code. Nothing else runs it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 from .. import _core
 from ._stack import DTYPES
@@ -72,7 +74,7 @@ def scan(
     states: Tensors,
     params: list[Tensor],
     lengths: Tensor | None,
-    seed: int,
+    seed: int | Tensor,
 ) -> Tensors:
     """Run the stack: (y, h_n) or (y, h_n, c_n)."""
     if batch_first:
@@ -99,11 +101,35 @@ def scan(
     return (y, *(torch.stack(parts) for parts in zip(*finals, strict=True)))
 
 
-def _mask(like: Tensor, layer: int, dropout: float, seed: int) -> Tensor:
+def _mask(like: Tensor, layer: int, dropout: float, seed: int | Tensor) -> Tensor:
     """The kernels' mask of this layer's input; no gradient passes through it."""
-    name = DTYPES[like.dtype]
-    mask = _core._dropout_mask(0, like.numel(), layer, dropout, seed, name)
-    return torch.from_numpy(mask).view(like.shape)
+    shape = list(like.shape)
+    if isinstance(seed, Tensor):  # of an operator, whose tensors may have no numbers yet
+        return torch.ops.fastrnn.dropout_mask(seed, shape, layer, dropout, like.dtype)  # type: ignore[no-any-return]
+    return _drawn(seed, shape, layer, dropout, like.dtype)
+
+
+def _drawn(
+    seed: int, shape: Sequence[int], layer: int, dropout: float, dtype: torch.dtype
+) -> Tensor:
+    mask = _core._dropout_mask(0, math.prod(shape), layer, dropout, seed, DTYPES[dtype])
+    return torch.from_numpy(mask).view(*shape)
+
+
+@custom_op(
+    "fastrnn::dropout_mask",
+    mutates_args=(),
+    schema="(Tensor seed, SymInt[] shape, int layer, float dropout, ScalarType dtype) -> Tensor",
+)
+def _dropout_mask(
+    seed: Tensor, shape: Sequence[int], layer: int, dropout: float, dtype: torch.dtype
+) -> Tensor:
+    return _drawn(int(seed), shape, layer, dropout, dtype)
+
+
+@_dropout_mask.register_fake
+def _(seed, shape, layer, dropout, dtype):  # type: ignore[no-untyped-def]
+    return seed.new_empty(shape, dtype=dtype)
 
 
 def gradients(run: Callable[..., Tensors], inputs: Tensors, d_outputs: Tensors) -> Any:

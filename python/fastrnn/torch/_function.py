@@ -26,7 +26,7 @@ class Options(NamedTuple):
     stack: Stack
     batch_first: bool
     dropout: float  # 0 unless masks are drawn
-    seed: int
+    seed: Any  # an int, or for `second` of an operator a tensor that holds it
 
 
 def room_for_backward(options: Options, x: Tensor, lengths: Tensor | None) -> Tensor:

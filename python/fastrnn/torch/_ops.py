@@ -217,7 +217,7 @@ def _second_gradient(ctx: Any, *d_gradients: Any) -> Any:
     stack = _stack(params, cell, layers, directions)
     d_x, d_h_0, d_c_0, d_params = d_gradients
     flat = (d_x, d_h_0, *([d_c_0] if stack.has_c else []), *d_params)
-    options = Options(stack, batch_first, dropout, _number(seed))
+    options = Options(stack, batch_first, dropout, seed)
     found = second(options, flat, d_y, d_h_n, d_c_n, x, h_0, c_0, params, lengths)
     return *found, None, None, None, *([None] * 5)
 

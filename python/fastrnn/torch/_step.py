@@ -29,12 +29,15 @@ def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
     TORCH says that torch.nn records the step in less time (`_why.why_slower`).
     `own` are the module's Parameters by name.
     """
-    if not quiet():
+    if not quiet() or not isinstance(x, Tensor):
         return None
     stack: Any = held.stack
-    if stack is not None and not stack.records_steps and _grad_enabled():
-        weight = own.get("weight_hh")
-        if weight is not None and weight.requires_grad:
+    if stack is not None:
+        if not stack.records_steps and _grad_enabled():
+            weight = own.get("weight_hh")
+            if weight is not None and weight.requires_grad:
+                return TORCH
+        if stack.is_wide and stack.too_short(1, x.shape[0] if x.dim() == 2 else 1):
             return TORCH
     shapes = held.shapes
     if shapes is None:
@@ -82,8 +85,5 @@ def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
     next_c: Any = None if c is None else _empty_like(c)
     first, second = (0, 0) if c is None else (c.data_ptr(), next_c.data_ptr())
     call = (x_shape[0], x.data_ptr(), h.data_ptr(), first, next_h.data_ptr(), second)
-    if stack.is_wide or held.packed is None:
-        held.run(_step_at, stack, found, params, x_shape[0], call)
-    else:
-        held.packed = _step_at(held.packed, found, True, *call)
+    held.run(_step_at, stack, found, call)
     return next_h if c is None else (next_h, next_c)

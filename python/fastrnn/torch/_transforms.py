@@ -88,7 +88,7 @@ class _ScanBackward(Function):
         stack = stack_of(cell, *sizes, bias, params[0].dtype)
         d_x, d_h_0, d_c_0, *d_params = d_gradients
         flat = (d_x, d_h_0, *([d_c_0] if stack.has_c else []), *d_params)
-        options = Options(stack, batch_first, dropout, 0 if seed is None else int(seed))
+        options = Options(stack, batch_first, dropout, seed)
         found = second(options, flat, d_y, d_h_n, d_c_n, x, h_0, c_0, params, lengths)
         return None, *found[:6], None, None, None, *found[6]
 

@@ -1,10 +1,9 @@
 """Packed weights: what a caller keeps of them from call to call, and when they are looked at again.
 
 Torch counts in-place writes to a tensor, but not all of them: `p.data`, NumPy views, other
-processes and FSDP write uncounted. So the engine compares contents (decision 0006), which nothing
-escapes and which costs one read of the weights. A call of few rows and steps over wide weights
-would pay several times its own work for that; there, and only there, the counters and a sample of
-the contents are asked instead (decision 0017).
+processes and FSDP write uncounted. So every call of the engine compares contents (decision 0006),
+which nothing escapes and which costs one read of the weights. A call of few rows and steps over
+wide weights would pay its own work again for that; there torch.nn runs (`_why`, decision 0017).
 """
 
 from __future__ import annotations
@@ -22,9 +21,6 @@ from .. import _core
 from ._stack import Stack
 
 Addresses = tuple[int, ...]
-
-# Steps times rows from which the comparison is a small part of the call.
-_SHORT_CALL = 16
 
 # For operators, which have no module to keep anything: a compiled model has few recurrent layers,
 # and what outlives its model stays small.
@@ -49,7 +45,6 @@ class Held:
         "params",
         "shapes",
         "stack",
-        "witness",
     )
 
     def __init__(self) -> None:
@@ -58,12 +53,11 @@ class Held:
         self.params: list[Any] | None = None
         self.addresses: Addresses = ()
         self.ids: list[int] = []  # of `params`, which live as long as they are here
-        self.witness: Any = None
         self.shapes: Any = None  # of a cell's input and state
 
     def take(self, stack: Stack) -> Stack:
         """Begin with a stack: nothing of another one holds for it."""
-        self.packed = self.params = self.shapes = self.witness = None
+        self.packed = self.params = self.shapes = None
         self.stack = stack
         return stack
 
@@ -85,18 +79,9 @@ class Held:
             if 0 not in self.addresses:
                 self.params = params
 
-    def run(
-        self, engine: Any, stack: Stack, addresses: Addresses, params: Any, work: int, call: Any
-    ) -> None:
-        """A call of the engine, of so many steps times rows, with the right weights."""
-        witness = None
-        if stack.is_wide and work < _SHORT_CALL:
-            witness = _witness(stack, addresses, params)
-        compare = witness is None or witness != self.witness
-        packed = self.packed or stack.pack(addresses)
-        self.packed = engine(packed, addresses, compare, *call)
-        if compare:  # after `packed`: who sees this witness, in any thread, sees its weights
-            self.witness = witness
+    def run(self, engine: Any, stack: Stack, addresses: Addresses, call: Any) -> None:
+        """A call of the engine with the parameters as they are."""
+        self.packed = engine(self.packed or stack.pack(addresses), addresses, *call)
 
 
 def held_by(module: torch.nn.Module) -> Held:
@@ -106,15 +91,6 @@ def held_by(module: torch.nn.Module) -> Held:
     if held is None:
         held = own["_held_weights"] = Held()
     return held
-
-
-def _witness(stack: Stack, addresses: Addresses, params: Any) -> Any:
-    """What short calls over wide weights go by; None if torch does not count writes to them."""
-    try:
-        counts = tuple([p._version for p in params])
-    except RuntimeError:  # inference tensors
-        return None
-    return addresses, counts, _core.sample_at(addresses, stack.param_bytes)
 
 
 def plain(tensor: Tensor) -> Tensor:

@@ -35,9 +35,11 @@ def why_not(
         return reason
     if x.shape[0] == 0 or (axes == 3 and x.shape[1] == 0):
         return "input is empty"
-    steps = x.shape[1 if batch_first and axes == 3 else 0]
-    if steps == 1 and module.mode != "LSTM":
-        reason = why_slower(module, dtype, params)
+    steps, rows = x.shape[:2] if axes == 3 else (x.shape[0], 1)
+    if batch_first and axes == 3:
+        steps, rows = rows, steps
+    if module.mode != "LSTM":  # torch.nn's is slow at short calls
+        reason = why_slower(module, dtype, params, steps, rows)
         if reason is not None:
             return reason
     if hx is None:
@@ -83,15 +85,27 @@ def why_not_input(x: Tensor, dtype: torch.dtype, casts: bool) -> str | None:
     return None
 
 
-def why_slower(module: Any, dtype: torch.dtype, params: list[Any]) -> str | None:
-    """Whether torch.nn is quicker: at one step that is recorded for backward, mostly.
+def why_slower(
+    module: Any, dtype: torch.dtype, params: list[Any], steps: int, rows: int
+) -> str | None:
+    """Whether torch.nn is quicker at calls of few steps (`python -m bench.torch_calls`).
 
-    Backward of the engine makes transposed weights and sums gradients in pieces of many rows; for
-    one step of anything but small gated cells, torch's is shorter (`python -m bench.torch_calls`).
+    A call compares the weights with the packed ones, which reads them once more; over wide weights
+    a few rows and steps are done in the same time. And backward makes transposed weights and sums
+    gradients in pieces of many rows: for one step of anything but small gated cells, torch's is
+    shorter.
     """
-    if torch.compiler.is_compiling() or not _context.eager() or not torch.is_grad_enabled():
+    if torch.compiler.is_compiling() or not _context.eager():
         return None
-    if module.stack(dtype).records_steps or not any(p.requires_grad for p in params):
+    stack = module.stack(dtype)
+    if stack.too_short(steps, rows):
+        return (
+            f"torch.nn is through with {steps} x {rows} steps in less time than it takes to see "
+            f"whether the weights have changed (fastrnn.Stepper keeps them)"
+        )
+    if steps > 1 or not torch.is_grad_enabled() or stack.records_steps:
+        return None
+    if not any(p.requires_grad for p in params):
         return None
     return "one step is recorded for backward, which torch.nn does in less time at this size"
 

@@ -77,10 +77,10 @@ def test_torchs_errors_in_torchs_words(name: str, options: Any) -> None:
 
 
 def test_recorded_steps_go_where_they_are_quicker() -> None:
-    x = torch.randn(2, 300)
+    x = torch.randn(2, 150)
     for name, size, path in (
-        ("RNNCell", 300, "torch.nn"),
-        ("LSTMCell", 300, "torch.nn"),
+        ("RNNCell", 150, "torch.nn"),
+        ("LSTMCell", 150, "torch.nn"),
         ("GRUCell", 8, "kernels, called directly"),
     ):
         theirs, ours = twins(name, size, size)
@@ -96,9 +96,9 @@ def test_recorded_steps_go_where_they_are_quicker() -> None:
             assert_close(run(ours, *given), run(theirs, *given))
             with torch.no_grad():
                 assert_close(ours(x[:, :size]), theirs(x[:, :size]))
-    rnn = ft.GRU(300, 300)
+    rnn = ft.GRU(150, 150)
     assert "recorded" in ft.explain(rnn, x[None])["why"]
-    assert ft.explain(rnn, x[None].expand(2, 2, 300))["path"] == "kernels, called directly"
+    assert ft.explain(rnn, x[None].expand(2, 2, 150))["path"] == "kernels, called directly"
 
 
 def test_copies_and_identity() -> None:

@@ -120,7 +120,7 @@ def test_memory_that_is_not_there_is_refused() -> None:
         lstm(torch.randn(T, B, I))
 
 
-WIDE = 160  # 4 * 160 * 320 numbers: too many to compare for one step
+WIDE = 160  # the weights leave the first cache
 
 
 def fill(p: Any) -> None:
@@ -131,29 +131,55 @@ def decay(p: Any) -> None:
     p.data.mul_(0.5)
 
 
+def one_element(p: Any) -> None:
+    p.data[7, 11] += 1.0
+
+
 @pytest.mark.parametrize(
-    "write", [fill, decay, no_grad, inference, without_a_version, other_memory]
+    "write", [fill, decay, one_element, no_grad, inference, without_a_version, other_memory]
 )
 @pytest.mark.parametrize("name", ["LSTM", "LSTMCell"])
 def test_short_calls_of_wide_weights(name: str, write: Callable[[Any], None]) -> None:
-    """Counted writes of any size are noticed, and uncounted ones of whole tensors."""
-    module: Any = getattr(ft, name)(WIDE, WIDE)
-    twin = getattr(torch.nn, name)(WIDE, WIDE)
-    x = torch.randn(1, 1, WIDE) if name == "LSTM" else torch.randn(1, WIDE)
-    assert held_by(module).stack is None
-    for parameter in [*module.parameters()][:2]:
-        with torch.no_grad():
-            module(x)
-        assert held_by(module).witness is not None
-        write(parameter)
-        twin.load_state_dict(module.state_dict())
-        with torch.no_grad():
-            found, expected = module(x)[0], twin(x)[0]
-        assert torch.allclose(found, expected, atol=1e-5)
+    """They compare the weights as well, or leave the call to torch.nn."""
+    for width in (WIDE, 4 * WIDE):
+        module: Any = getattr(ft, name)(width, width)
+        twin = getattr(torch.nn, name)(width, width)
+        x = torch.randn(1, 1, width) if name == "LSTM" else torch.randn(1, width)
+        for parameter in [*module.parameters()][:2]:
+            with torch.no_grad():
+                module(x)
+            write(parameter)
+            twin.load_state_dict(module.state_dict())
+            with torch.no_grad():
+                found, expected = module(x)[0], twin(x)[0]
+            assert torch.allclose(found, expected, atol=1e-5)
+
+
+def test_calls_that_end_before_their_weights_are_read_are_torchs() -> None:
+    with torch.no_grad():
+        for name, H, shape, path in (
+            ("GRU", 512, (2, 1, 512), "torch.nn"),
+            ("GRU", 512, (20, 1, 512), "kernels, called directly"),
+            ("GRU", 64, (2, 1, 64), "kernels, called directly"),
+            ("LSTM", 512, (2, 1, 512), "kernels, called directly"),
+            ("LSTMCell", 512, (512,), "torch.nn"),
+            ("LSTMCell", 512, (4, 512), "torch.nn"),
+            ("LSTMCell", 512, (12, 512), "kernels, called directly"),
+        ):
+            module = getattr(ft, name)(H, H)
+            twin = getattr(torch.nn, name)(H, H)
+            twin.load_state_dict(module.state_dict())
+            report = ft.explain(module, torch.zeros(shape))
+            assert report["path"] == path, (name, H, shape)
+            if path == "torch.nn":
+                assert "whether the weights have changed" in report["why"]
+            for _ in range(2):
+                found, expected = (m(torch.ones(shape))[0] for m in (module, twin))
+                assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_swapping_weights_behind_torchs_back() -> None:
-    """As averaged weights are swapped in and out: long calls in between keep no old witness."""
+    """As averaged weights are swapped in and out: long calls in between keep nothing old."""
     lstm, twin = ft.LSTM(WIDE, WIDE), torch.nn.LSTM(WIDE, WIDE)
     first = {name: p.detach().clone() for name, p in lstm.named_parameters()}
     second = {name: torch.randn_like(p) / 10 for name, p in first.items()}
