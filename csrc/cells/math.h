@@ -1,6 +1,6 @@
 // The words a cell may use, for every machine. A cell sees one type V: a vector of units on the CPU
-// (any ISA's width, float or double); it would be one unit on a GPU, for which there are no kernels yet.
-// Each machine owns its V and specialises `Math<V>` for it: the CPU in csrc/cpu/activations.h.
+// (any ISA's width, float or double), one unit on a GPU (float or double itself). Each machine owns its V and
+// specialises `Math<V>` for it: the CPU in csrc/cpu/activations.h, CUDA in csrc/cuda/math.cuh.
 //
 // Beside these a cell uses + - * alone. It never writes a * b + c, where each compiler would decide
 // about rounding; it writes fma(a, b, c).
@@ -18,7 +18,8 @@
 //   broadcast<V>(s)           s, a number of the cell's formula, in every lane
 //   where_positive(v, a)      a where v > 0 (or v is NaN), else 0
 //
-// `python -m bench.ulp` measures the errors; tests/spec/test_math.py holds every ISA to them.
+// `python -m bench.ulp` measures the errors; tests/spec/test_math.py holds every ISA to them. On GPUs the float
+// bounds are those of CUDA's own functions, see csrc/cuda/math.cuh.
 #pragma once
 
 // A cell must dissolve in the kernel: its values are the kernel's registers.

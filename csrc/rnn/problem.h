@@ -9,10 +9,13 @@
 
 namespace fastrnn {
 
-enum class DType { float32, float64 };
+enum class DType { float32, float64, bfloat16, float16 };  // the last two on GPUs alone
 
-constexpr int64_t size_of(DType dtype) { return dtype == DType::float32 ? 4 : 8; }
-constexpr const char* name_of(DType dtype) { return dtype == DType::float32 ? "float32" : "float64"; }
+constexpr int64_t size_of(DType dtype) { return dtype == DType::float64 ? 8 : dtype == DType::float32 ? 4 : 2; }
+constexpr const char* name_of(DType dtype) {
+  constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16"};
+  return names[int(dtype)];
+}
 
 // What never changes over the life of a layer stack.
 struct Stack {

@@ -1,0 +1,163 @@
+// The cost model of a GPU: which tier runs a scan, and how its tile is cut.
+//
+// Pure arithmetic on sizes and three facts of the device, usable in constant expressions and tested on the CPU.
+// It counts clocks per step; its constants rank choices and promise nothing. They come from research figures of an
+// H100 and have not been fitted on a GPU yet.
+#pragma once
+
+#include "products.cuh"
+
+namespace fastrnn::cuda {
+
+struct DeviceFacts {
+  int processors;       // streaming multiprocessors
+  int shared_bytes;     // most shared memory that a block may ask for
+  int double_rate;      // double FMAs per clock of a processor: 64 on A100 and H100, 2 on the others
+};
+
+struct PlanShape {
+  int64_t B, H;
+  int gates, states;
+  int element, compute;  // bytes of the storage and the compute type
+  bool backward;
+
+  constexpr int64_t terms() const { return backward ? gates * H : H; }
+  constexpr int sums() const { return backward ? 1 : gates; }
+  constexpr int vector() const { return vector_bytes / element; }
+};
+
+struct Plan {
+  Tier tier;
+  Tile tile;
+  int64_t row_tiles, unit_tiles;
+  int64_t shared_bytes;
+  double clocks;  // per step; 0: there is no such plan
+  const char* reason;
+};
+
+namespace plan_costs {
+constexpr double fma_rate = 128;          // float FMAs per clock of a processor
+constexpr double shared_rate = 128;       // bytes per clock of a processor
+constexpr double exchange_rate = 34;      // bytes per clock of a processor from L2, all reading
+constexpr double fixed = 600;             // barriers within a block, the cell, its loads
+constexpr double hand_over = 1200;        // flag written, seen, and what was written loaded: 0.7 us
+constexpr double launch = 3500;           // a kernel after another on a stream: 2 us
+constexpr int most_threads = 512;         // leaves 128 registers per thread
+constexpr int64_t operand_bytes = 32768;  // staged at once: half of what one pass needs elsewhere
+constexpr int most_parts = 16;
+}  // namespace plan_costs
+
+constexpr int64_t least_of(int64_t a, int64_t b) { return a < b ? a : b; }
+constexpr int64_t most_of(int64_t a, int64_t b) { return a > b ? a : b; }
+constexpr int64_t multiple_above(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+// The tile of `units` x `rows` with `threads` threads: as many rows at once as they allow, then parts.
+constexpr Tile tile_of(const PlanShape& shape, Tier tier, int units, int rows, int threads) {
+  using namespace plan_costs;
+  const int wanted = (rows + row_lanes - 1) / row_lanes, room = threads / units;
+  int row_groups = wanted < room ? wanted : room;
+  if (row_groups < 1) return {};
+  int parts = room / row_groups;
+  parts = parts < most_parts ? parts : most_parts;
+  const int64_t groups = groups_of(shape.terms(), shape.vector());
+  parts = int(least_of(parts, most_of(groups, 1)));
+  const int64_t step = int64_t(parts) * shape.vector();
+  const int64_t fits = operand_bytes / (int64_t(row_groups) * row_lanes * shape.element) / step * step;
+  const int64_t all = multiple_above(most_of(shape.terms(), 1), step);
+  const int64_t chunk = tier == Tier::resident ? all : least_of(all, most_of(fits, step));
+  return {units, rows, row_groups, parts, threads, int(chunk)};
+}
+
+// Clocks of one step of a plan.
+constexpr double clocks_of(const PlanShape& shape, const DeviceFacts& device, const Plan& plan) {
+  using namespace plan_costs;
+  const Tile& tile = plan.tile;
+  const double terms = double(shape.terms()), sums = shape.sums();
+  const double pass_rows = double(pass_rows_of(tile)), passes = double(tile.rows) / pass_rows;
+  const double whole_passes = double(int64_t(passes) + (passes > double(int64_t(passes)) ? 1 : 0));
+  const double live = double(tile.rows);
+  const double busy = double(tile.row_groups) * tile.parts * tile.units / tile.threads;
+  const double fma = terms * sums * tile.units * live / (shape.compute == 8 ? double(device.double_rate) : fma_rate);
+  const double weights = terms * sums * tile.units * shape.element * tile.row_groups * whole_passes;
+  const double operand = terms * shape.element * live * tile.units / 8;  // a wavefront serves the lanes of a part
+  const double read = plan.tier == Tier::streamed ? weights / exchange_rate : weights / shared_rate;
+  const double joined = tile.parts * sums * live * tile.units / tile.threads * 4;
+  const double arithmetic = most_of(int64_t(fma / busy), int64_t(read + operand / shared_rate));
+  double clocks = fixed * whole_passes + arithmetic + joined;
+  if (plan.tier != Tier::resident) clocks += live * terms * shape.element / exchange_rate;
+  if (plan.tier == Tier::grid) return clocks + hand_over;
+  const double waves = double((plan.row_tiles * plan.unit_tiles + device.processors - 1) / device.processors);
+  return plan.tier == Tier::streamed ? clocks * waves + launch : clocks * waves;
+}
+
+// The plan with these cuts; clocks = 0 if it does not fit the device.
+constexpr Plan plan_with(const PlanShape& shape, const DeviceFacts& device, Tier tier, int units, int rows,
+                         int threads) {
+  Plan plan{};
+  plan.tier = tier;
+  if (units > threads) return plan;
+  plan.tile = tile_of(shape, tier, units, rows, threads);
+  plan.row_tiles = (shape.B + rows - 1) / rows;
+  plan.unit_tiles = (shape.H + units - 1) / units;
+  plan.shared_bytes =
+      shared_places(tier, plan.tile, shape.terms(), shape.sums(), shape.states, shape.element, shape.compute).total;
+  if (plan.shared_bytes > device.shared_bytes) return plan;
+  if (plan.row_tiles >= int64_t(1) << 31 || plan.unit_tiles > 65535) return plan;
+  if (tier == Tier::grid && plan.row_tiles * plan.unit_tiles > device.processors) return plan;
+  plan.clocks = clocks_of(shape, device, plan);
+  return plan;
+}
+
+// The best plan of one tier; clocks = 0 if it has none.
+constexpr Plan best_of(const PlanShape& shape, const DeviceFacts& device, Tier tier) {
+  constexpr int row_choices[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128};
+  constexpr int unit_choices[] = {8, 16, 24, 32, 48, 64, 96, 128};
+  constexpr const char* reasons[] = {
+      "one block holds the weights and runs all steps of its rows by itself",
+      "the blocks of a row tile hold the weights together and hand over h at every step",
+      "one launch per step: the weights stay nowhere, and are read again at every step"};
+  Plan best{};
+  best.tier = tier;
+  for (const int threads : {256, plan_costs::most_threads}) {
+    for (const int rows : row_choices) {
+      if (rows > 1 && rows >= 2 * shape.B) break;
+      if (tier == Tier::resident) {
+        const int64_t units = multiple_above(shape.H, 8);
+        if (units > plan_costs::most_threads) break;
+        const Plan plan = plan_with(shape, device, tier, int(units), rows, threads);
+        if (plan.clocks > 0 && (best.clocks == 0 || plan.clocks < best.clocks)) best = plan;
+        continue;
+      }
+      for (const int units : unit_choices) {
+        if (units > 8 && units >= 2 * shape.H) break;
+        const Plan plan = plan_with(shape, device, tier, units, rows, threads);
+        if (plan.clocks > 0 && (best.clocks == 0 || plan.clocks < best.clocks)) best = plan;
+      }
+    }
+  }
+  best.reason = reasons[int(tier)];
+  return best;
+}
+
+constexpr Plan plan_scan(const PlanShape& shape, const DeviceFacts& device) {
+  Plan best{};
+  for (const Tier tier : {Tier::resident, Tier::grid, Tier::streamed}) {
+    const Plan plan = best_of(shape, device, tier);
+    if (plan.clocks > 0 && (best.clocks == 0 || plan.clocks < best.clocks)) best = plan;
+  }
+  return best;
+}
+
+// The same tile, launched step by step: the same sums in the same order, hence the same bits.
+constexpr Plan streamed_like(const PlanShape& shape, const DeviceFacts& device, const Plan& plan) {
+  Plan streamed = plan;
+  streamed.tier = Tier::streamed;
+  streamed.reason = "one launch per step, because the blocks of the grid tier cannot all run at once here";
+  streamed.shared_bytes = shared_places(Tier::streamed, plan.tile, shape.terms(), shape.sums(), shape.states,
+                                        shape.element, shape.compute)
+                              .total;
+  streamed.clocks = clocks_of(shape, device, streamed);
+  return streamed;
+}
+
+}  // namespace fastrnn::cuda
