@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include "bindings_device.h"
 #include "cpu/dispatch.h"
 #include "cpu/threads.h"
 #include "rnn/memory.h"
@@ -204,6 +205,7 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
 
   bind_stepper(module);
   bind_address(module);
+  bind_device(module);
 
   using namespace py::literals;
   module.def("pack", &pack_stack, "cell"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,
@@ -218,7 +220,6 @@ PYBIND11_MODULE(_core, module, py::mod_gil_not_used()) {
              "training"_a, "dropout"_a, "seed"_a, "recompute"_a = keep_everything);
   module.def("backward", &backward_stack, "tape"_a, "d_y"_a, "d_h_n"_a, "d_c_n"_a);
   module.def("plan", &plan_call, "packed"_a, "T"_a, "B"_a, "training"_a, "recompute"_a = keep_everything);
-  module.def("gpu_forward", [](const py::args&, const py::kwargs&) { cuda_backend(); });
 
   module.def("cells", [] {
     py::dict out;

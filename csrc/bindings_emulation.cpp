@@ -1,12 +1,14 @@
 // `fastrnn._emulation`, for tests alone: the CUDA kernels on the CPU (csrc/cuda/emulation.h), and their plans.
 //
-// Arrays come as NumPy arrays of the storage type; bfloat16 as uint16 of its bits.
+// It has the calls of bindings_device.cpp, on host memory, and here a scan with a tile by hand. Arrays come as NumPy
+// arrays of the storage type; bfloat16 as uint16 of its bits.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <memory>
 
+#include "bindings_device.h"
 #include "cuda/dispatch.cuh"
 #include "cuda/emulation.h"
 #include "cuda/plan.h"
@@ -162,21 +164,6 @@ py::dict plan(const std::string& cell, const std::string& dtype, int64_t B, int6
   return out;
 }
 
-py::dict cell_facts() {
-  using namespace py::literals;
-  py::dict out;
-  const auto add = [&]<class... Cells>(cells::TypeList<Cells...>) {
-    ((out[Cells::name] =
-          py::dict("gates"_a = Cells::gates, "slots"_a = Cells::slots, "states"_a = Cells::states,
-                   "saved"_a = Cells::saved, "x_slot"_a = Cells::x_slot, "h_slot"_a = Cells::h_slot,
-                   "x_gate"_a = std::vector<int>(Cells::x_gate, Cells::x_gate + Cells::gates),
-                   "h_gate"_a = std::vector<int>(Cells::h_gate, Cells::h_gate + Cells::gates))),
-     ...);
-  };
-  add(cells::All{});
-  return out;
-}
-
 // Rounds float32 numbers to a 16-bit storage type and back.
 py::array_t<float> rounded(const py::array_t<float, py::array::c_style>& values, bool bfloat16) {
   py::array_t<float> out(values.size());
@@ -194,9 +181,9 @@ py::array_t<float> rounded(const py::array_t<float, py::array::c_style>& values,
 
 PYBIND11_MODULE(_emulation, module, py::mod_gil_not_used()) {
   using namespace py::literals;
-  module.def("cells", &cell_facts);
-  module.def("forward", &forward, "cell"_a, "dtype"_a, "tier"_a, "T"_a, "B"_a, "H"_a, "reverse"_a, "tile"_a,
-             "arrays"_a, "backwards"_a = false);
+  bind_device(module);
+  module.def("forward", &forward, "cell"_a, "dtype"_a, "tier"_a, "T"_a, "B"_a, "H"_a, "reverse"_a, "tile"_a, "arrays"_a,
+             "backwards"_a = false);
   module.def("backward", &backward, "cell"_a, "dtype"_a, "tier"_a, "T"_a, "B"_a, "H"_a, "reverse"_a, "tile"_a,
              "arrays"_a, "backwards"_a = false);
   module.def("plan", &plan, "cell"_a, "dtype"_a, "B"_a, "H"_a, "backward"_a, "tier"_a = "", "processors"_a = 132,

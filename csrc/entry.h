@@ -1,5 +1,5 @@
 // The engine's front door to the CPU: every size is checked here, once, for every caller, and the CPU
-// backend runs what passed. GPU arrays do not come here: the bindings hand them to cuda_backend(). No
+// backend runs what passed. GPU arrays do not come here: rnn/device_scan.h is theirs. No
 // Python below or here.
 #pragma once
 

@@ -97,7 +97,7 @@ constexpr Plan plan_with(const PlanShape& shape, const DeviceFacts& device, Tier
   plan.tier = tier;
   if (units > threads) return plan;
   plan.tile = tile_of(shape, tier, units, rows, threads);
-  plan.row_tiles = (shape.B + rows - 1) / rows;
+  plan.row_tiles = (most_of(shape.B, 1) + rows - 1) / rows;  // no rows are planned as one
   plan.unit_tiles = (shape.H + units - 1) / units;
   plan.shared_bytes =
       shared_places(tier, plan.tile, shape.terms(), shape.sums(), shape.states, shape.element, shape.compute).total;
@@ -112,15 +112,14 @@ constexpr Plan plan_with(const PlanShape& shape, const DeviceFacts& device, Tier
 constexpr Plan best_of(const PlanShape& shape, const DeviceFacts& device, Tier tier) {
   constexpr int row_choices[] = {1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128};
   constexpr int unit_choices[] = {8, 16, 24, 32, 48, 64, 96, 128};
-  constexpr const char* reasons[] = {
-      "one block holds the weights and runs all steps of its rows by itself",
-      "the blocks of a row tile hold the weights together and hand over h at every step",
-      "one launch per step: the weights stay nowhere, and are read again at every step"};
+  constexpr const char* reasons[] = {"one block holds the weights and runs all steps of its rows by itself",
+                                     "the blocks of a row tile hold the weights together and hand over h at every step",
+                                     "one launch per step: the weights stay nowhere, and are read again at every step"};
   Plan best{};
   best.tier = tier;
   for (const int threads : {256, plan_costs::most_threads}) {
     for (const int rows : row_choices) {
-      if (rows > 1 && rows >= 2 * shape.B) break;
+      if (rows > 1 && rows >= 2 * shape.B) break;  // all rows fit a smaller tile
       if (tier == Tier::resident) {
         const int64_t units = multiple_above(shape.H, 8);
         if (units > plan_costs::most_threads) break;
@@ -153,9 +152,9 @@ constexpr Plan streamed_like(const PlanShape& shape, const DeviceFacts& device, 
   Plan streamed = plan;
   streamed.tier = Tier::streamed;
   streamed.reason = "one launch per step, because the blocks of the grid tier cannot all run at once here";
-  streamed.shared_bytes = shared_places(Tier::streamed, plan.tile, shape.terms(), shape.sums(), shape.states,
-                                        shape.element, shape.compute)
-                              .total;
+  streamed.shared_bytes =
+      shared_places(Tier::streamed, plan.tile, shape.terms(), shape.sums(), shape.states, shape.element, shape.compute)
+          .total;
   streamed.clocks = clocks_of(shape, device, streamed);
   return streamed;
 }

@@ -18,7 +18,7 @@
 
 namespace fastrnn::cuda {
 
-constexpr int64_t groups_of(int64_t terms, int vector) { return (terms + vector - 1) / vector; }
+FASTRNN_INLINE constexpr int64_t groups_of(int64_t terms, int vector) { return (terms + vector - 1) / vector; }
 
 // Shared memory of a block, in order: weights (if they stay), operand, partial sums, private states.
 struct SharedPlaces {
@@ -26,24 +26,27 @@ struct SharedPlaces {
   int operand_stride;                               // elements of a row
 };
 
-constexpr int64_t pass_rows_of(const Tile& tile) { return int64_t(tile.row_groups) * row_lanes; }
+FASTRNN_INLINE constexpr int64_t whole_vectors(int64_t bytes) {
+  return (bytes + vector_bytes - 1) / vector_bytes * vector_bytes;
+}
 
-constexpr SharedPlaces shared_places(Tier tier, const Tile& tile, int64_t terms, int gates, int states, int element,
-                                     int compute) {
+FASTRNN_INLINE constexpr int64_t pass_rows_of(const Tile& tile) { return int64_t(tile.row_groups) * row_lanes; }
+
+FASTRNN_INLINE constexpr SharedPlaces shared_places(Tier tier, const Tile& tile, int64_t terms, int gates, int states,
+                                                    int element, int compute) {
   const int vector = vector_bytes / element;
   const int64_t groups = groups_of(terms, vector);
   const bool whole = tier == Tier::resident;
   SharedPlaces places{};
-  const auto round = [](int64_t bytes) { return (bytes + 15) / 16 * 16; };
   places.operand_stride = int(whole ? groups * vector : tile.chunk) + vector;
   const int64_t weights = tier == Tier::streamed ? 0 : groups * gates * tile.units * vector_bytes;
   const int64_t operand = (whole ? tile.rows : pass_rows_of(tile)) * places.operand_stride * element;
   const int64_t partial = int64_t(tile.parts) * gates * pass_rows_of(tile) * tile.units * compute;
   const int64_t carry = tier == Tier::streamed ? 0 : int64_t(states) * tile.rows * tile.units * compute;
-  places.operand = round(weights);
-  places.partial = places.operand + round(operand);
-  places.carry = places.partial + round(partial);
-  places.total = places.carry + round(carry);
+  places.operand = whole_vectors(weights);
+  places.partial = places.operand + whole_vectors(operand);
+  places.carry = places.partial + whole_vectors(partial);
+  places.total = places.carry + whole_vectors(carry);
   return places;
 }
 
@@ -117,16 +120,15 @@ struct Product {
   }
 
   FASTRNN_DEVICE void clear(Sums& sums) const {
-    FASTRNN_UNROLL for (int g = 0; g < gates; ++g)
-      FASTRNN_UNROLL for (int n = 0; n < row_lanes; ++n) sums.of[g][n] = V(0);
+    FASTRNN_UNROLL for (int g = 0; g < gates; ++g) FASTRNN_UNROLL for (int n = 0; n < row_lanes; ++n) sums.of[g][n] =
+        V(0);
   }
 
   FASTRNN_DEVICE void leave(int thread, const Sums& sums) const {
     const int unit = thread % tile.units, rest = thread / tile.units;
     const int row = rest % tile.row_groups * row_lanes, part = rest / tile.row_groups;
     if (part >= tile.parts) return;
-    FASTRNN_UNROLL for (int g = 0; g < gates; ++g)
-      FASTRNN_UNROLL for (int n = 0; n < row_lanes; ++n)
+    FASTRNN_UNROLL for (int g = 0; g < gates; ++g) FASTRNN_UNROLL for (int n = 0; n < row_lanes; ++n)
         partial[((part * gates + g) * pass_rows() + row + n) * tile.units + unit] = sums.of[g][n];
   }
 

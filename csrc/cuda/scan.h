@@ -90,6 +90,7 @@ void set_cell(ScanSizes& sizes) {
     sizes.x_gate[g] = Cell::x_gate[g];
     sizes.h_gate[g] = Cell::h_gate[g];
   }
+  static_assert(Cell::x_gate[Cell::gates - 1] == Cell::gates - 1, "the caller multiplies W_ih in its own order");
 }
 
 }  // namespace fastrnn::cuda

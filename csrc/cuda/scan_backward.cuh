@@ -80,8 +80,7 @@ struct BackwardTile {
         for (int64_t i = thread; i < vectors; i += tile.threads) to[i] = from[i];
       });
     }
-    if constexpr (resident)
-      product.stage(int(rows), 0, product.groups(), [](int) -> const S* { return nullptr; });
+    if constexpr (resident) product.stage(int(rows), 0, product.groups(), [](int) -> const S* { return nullptr; });
   }
 
   // Step s; -1 leaves the gradients of the initial states.
@@ -128,7 +127,7 @@ struct BackwardTile {
     }
     if (s < 0) {
       FASTRNN_UNROLL for (int state = 0; state < states; ++state)
-        to_storage(d_next[state], scan.d_initial[state][b * scan.H + unit]);
+          to_storage(d_next[state], scan.d_initial[state][b * scan.H + unit]);
       return;
     }
     apply_cell(s, length, r, u, b, unit, d_next);
@@ -147,8 +146,8 @@ struct BackwardTile {
       prev[1] = scan.c_history[before];
       next[1] = scan.c_history[after];
     }
-    FASTRNN_UNROLL for (int i = 0; i < Cell::saved; ++i)
-      keep[i] = from_storage(scan.keep[((t * scan.B + b) * Cell::saved + i) * scan.H + unit]);
+    FASTRNN_UNROLL for (int i = 0; i < Cell::saved; ++i) keep[i] =
+        from_storage(scan.keep[((t * scan.B + b) * Cell::saved + i) * scan.H + unit]);
     Cell::backward(keep, prev, next, d_next, d_gates, d_prev);
     FASTRNN_UNROLL for (int slot = 0; slot < slots; ++slot) {
       S rounded;
@@ -159,7 +158,8 @@ struct BackwardTile {
           product.operand[r * places.operand_stride + (slot - Cell::h_slot) * scan.H + unit] = rounded;
       }
     }
-    FASTRNN_UNROLL for (int state = Cell::carries_h ? 0 : 1; state < states; ++state) carry(state, r, u) = d_prev[state];
+    FASTRNN_UNROLL for (int state = Cell::carries_h ? 0 : 1; state < states; ++state) carry(state, r, u) =
+        d_prev[state];
   }
 };
 

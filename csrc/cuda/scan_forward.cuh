@@ -173,7 +173,7 @@ struct ForwardTile {
     scan.h_history[at] = h;
     if constexpr (states > 1) scan.c_history[at] = next[1];
     FASTRNN_UNROLL for (int i = 0; i < Cell::saved; ++i)
-      to_storage(keep[i], scan.keep[((t * scan.B + b) * Cell::saved + i) * scan.H + unit]);
+        to_storage(keep[i], scan.keep[((t * scan.B + b) * Cell::saved + i) * scan.H + unit]);
   }
 
   // Times and places past a row's end are steps past it, in both directions.

@@ -72,7 +72,6 @@ struct Backend {
 struct Interrupted {};
 
 Backend& cpu_backend();
-Backend& cuda_backend();  // throws std::runtime_error, one sentence, where there are no CUDA kernels
-bool has_cuda_backend();
+bool has_cuda_backend();  // GPUs have a seam of their own, rnn/device_scan.h
 
 }  // namespace fastrnn

@@ -28,9 +28,11 @@ BELOW = {
     "cuda": {"cells", "rnn"},
     "entry": {"cells", "rnn", "cpu", "cuda"},
     "gil": {"cells", "rnn"},
-    "bindings": {"cells", "rnn", "cpu", "cuda", "entry", "gil"},
+    "bindings": {"cells", "rnn", "cpu", "cuda", "entry", "gil", "bindings_device"},
     "step_arguments": {"cells", "rnn", "cpu", "cuda", "entry", "gil", "bindings"},
     "bindings_address": {"cells", "rnn", "cpu", "cuda", "entry", "gil", "bindings"},
+    "bindings_device": {"cells", "rnn"},
+    "bindings_emulation": {"cells", "rnn", "cuda", "bindings_device"},
     "bindings_stepper": {
         "cells",
         "rnn",

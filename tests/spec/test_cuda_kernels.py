@@ -10,13 +10,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from emulated import STORAGES, TIERS, Scan, decoded, draw, round_to, run_kernels, run_reference, tile
-from tolerances import STORAGE_RELATIVE, relative_error
+from emulated import (
+    STORAGES,
+    TIERS,
+    Scan,
+    decoded,
+    draw,
+    round_to,
+    run_kernels,
+    run_reference,
+    tile,
+)
+from tolerances import KINKED_RELATIVE, STORAGE_RELATIVE, relative_error
 
 emulation = pytest.importorskip(
     "fastrnn._emulation", reason="built without FASTRNN_TESTING, so without the emulated GPU"
 )
-FACTS = emulation.cells()
+FACTS = emulation.device_cells()
 
 # (T, B, H, options): nothing; one of each; tails of tiles and vectors; rows that end; both directions
 PROBLEMS: list[tuple[int, int, int, dict[str, Any]]] = [
@@ -49,12 +59,21 @@ def by_hand(scan: Scan, units: int, *cut: int) -> tuple[dict[str, int], dict[str
     return tile(scan.storage, scan.H, units, *cut), tile(scan.storage, terms, units, *cut)
 
 
+def norm_error(got: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.linalg.norm(got - exact)) / max(float(np.linalg.norm(exact)), 1.0)
+
+
 def assert_agrees(scan: Scan, got: dict[str, np.ndarray], exact: dict[str, np.ndarray]) -> None:
     found = decoded(scan, got)
+    assert found.keys() == exact.keys()
     misses = {n: relative_error(found[n], exact[n]) for n in exact}
     bound = STORAGE_RELATIVE[scan.storage]
-    assert found.keys() == exact.keys()
-    assert all(error <= bound for error in misses.values()), f"{misses}, allowed {bound} in {scan}"
+    if scan.cell == "rnn_relu" and scan.storage in KINKED_RELATIVE:
+        bound = KINKED_RELATIVE[scan.storage]
+        misses = {n: norm_error(found[n], exact[n]) for n in exact}
+    assert all(error <= bound for error in misses.values()), (
+        f"{misses}, allowed {bound} in {scan.cell}, {scan.storage}, {(scan.T, scan.B, scan.H)}"
+    )
 
 
 @every_tier

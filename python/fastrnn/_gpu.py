@@ -1,0 +1,196 @@
+"""A stack of layers on a GPU: products over all steps by the array library, the recurrence by the kernels.
+
+Nothing here names a library: `Machine` holds what is used of one, so that the tests run the same code with NumPy
+and the emulated kernels. Arrays are C-contiguous, of the problem's dtype, and on the machine's device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ._problem import Problem
+
+Array = Any  # of the machine's library
+
+
+@dataclass(frozen=True)
+class Machine:
+    """An array library, the kernels for its memory, and where they run."""
+
+    xp: Any  # NumPy's functions: empty, zeros, asarray, ascontiguousarray
+    engine: Any  # the calls of csrc/bindings_device.cpp
+    address: Callable[[Array], int]
+    stream: Callable[[], int]  # the library's current one
+    device: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Scan:
+    """What one direction of one layer keeps for backward."""
+
+    h_history: Array  # (T + 1, B, H)
+    c_history: Array | None
+    keep: Array  # (T, B, saved*H)
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceTape:
+    """What backward reads. It is never written, so backward may run any number of times."""
+
+    machine: Machine
+    problem: Problem
+    params: list[Array]
+    inputs: list[Array]  # of each layer, (T, B, I), after dropout
+    masks: list[Array | None]
+    scans: list[_Scan]
+    lengths: Array | None
+    plan: str
+
+    @property
+    def nbytes(self) -> int:
+        """Memory kept, without x and the weights."""
+        kept = [a for s in self.scans for a in (s.h_history, s.c_history, s.keep)]
+        return sum(a.nbytes for a in kept + self.inputs[1:] + self.masks if a is not None)
+
+
+class _Call:
+    """One scan's sizes, and running it."""
+
+    def __init__(self, m: Machine, p: Problem, T: int, B: int, reverse: bool, plan: str) -> None:
+        self.m, self.p, self.T, self.B = m, p, T, B
+        self.scan = (p.cell, str(p.dtype), T, B, p.hidden_size, reverse, plan, m.device)
+
+    def run(self, backward: bool, arrays: dict[str, Any], *strides: tuple[int, int]) -> None:
+        """`arrays` are arrays, addresses, or None for absent ones."""
+        m = self.m
+        size = m.engine.device_workspace(*self.scan, backward)
+        workspace = m.xp.empty(size, np.uint8)
+        # Freed on return, while the kernels may still run: what takes it next on this stream comes after them.
+        arrays["workspace"] = workspace
+        given = {
+            name: a if isinstance(a, int) else m.address(a)
+            for name, a in arrays.items()
+            if a is not None
+        }
+        call = m.engine.device_backward if backward else m.engine.device_forward
+        call(*self.scan, m.stream(), size, given, *strides)
+
+
+def _half(m: Machine, whole: Array, direction: int, H: int) -> tuple[int, tuple[int, int]]:
+    """Address and strides of one direction's part of a (T, B, D*H) array."""
+    width = whole.shape[2]
+    return m.address(whole) + direction * H * whole.dtype.itemsize, (whole.shape[1] * width, width)
+
+
+def forward(
+    machine: Machine,
+    problem: Problem,
+    params: list[Array],
+    x: Array,
+    h_0: Array | None,
+    c_0: Array | None,
+    lengths: Array | None,
+    masks: list[Array | None],
+    training: bool,
+    plan: str = "",
+) -> tuple[Array, Array, Array | None, DeviceTape | None]:
+    """Run the stack: y (T, B, D*H), h_n and c_n (L*D, B, H), and the tape if training.
+
+    `x` is (T, B, I), `lengths` (B,) int64 in [0, T], `masks` one array (T, B, D*H) or None for the
+    input of each layer. The kernels add the biases: in the compute type, before anything is rounded.
+    """
+    m, p, xp = machine, problem, machine.xp
+    facts = m.engine.device_cells()[p.cell]
+    (T, B, _), H, D, dtype = x.shape, p.hidden_size, p.num_directions, p.dtype
+    compute = np.float64 if dtype == np.float64 else np.float32
+    states = [xp.empty((p.num_scans, B, H), dtype) for _ in range(p.states)]
+    initial = [h_0, c_0][: p.states]
+    per_scan = 4 if p.bias else 2
+    inputs, scans, layer_input = [], [], x
+    for layer in range(p.num_layers):
+        mask = masks[layer]
+        if mask is not None:
+            layer_input = layer_input * mask
+        inputs.append(layer_input)
+        y = xp.empty((T, B, D * H), dtype)
+        rows = layer_input.reshape(T * B, layer_input.shape[2])
+        for direction in range(D):
+            scan = layer * D + direction
+            w_ih, w_hh, *biases = params[scan * per_scan : (scan + 1) * per_scan]
+            x_pre = rows @ w_ih.T
+            kept = _Scan(None, None, None)
+            if training:
+                kept = _Scan(
+                    xp.empty((T + 1, B, H), dtype),
+                    xp.empty((T + 1, B, H), compute) if p.states == 2 else None,
+                    xp.empty((T, B, facts["saved"] * H), dtype),
+                )
+                scans.append(kept)
+            out, y_strides = _half(m, y, direction, H)
+            arrays = {"x_pre": x_pre, "weight_hh": w_hh, "lengths": lengths, "y": out}
+            arrays |= dict(zip(("bias_ih", "bias_hh"), biases, strict=False))
+            for name, given, final in zip("hc", initial, states, strict=False):
+                arrays[f"{name}_0"] = None if given is None else given[scan]
+                arrays[f"{name}_n"] = final[scan]
+            arrays |= vars(kept)
+            G = p.gates
+            _Call(m, p, T, B, direction == 1, plan).run(
+                False, arrays, (B * G * H, G * H), y_strides
+            )
+        layer_input = y
+    tape = None
+    if training:
+        tape = DeviceTape(m, p, list(params), inputs, masks, scans, lengths, plan)
+    return layer_input, states[0], states[1] if p.states == 2 else None, tape
+
+
+def backward(
+    tape: DeviceTape, d_y: Array | None, d_h_n: Array | None, d_c_n: Array | None
+) -> tuple[Array, Array, Array | None, list[Array]]:
+    """Gradients of `forward`: d_x (T, B, I), d_h_0, d_c_0, and one for each parameter."""
+    m, p, xp = tape.machine, tape.problem, tape.machine.xp
+    facts = m.engine.device_cells()[p.cell]
+    (T, B, _), H, D, dtype = tape.inputs[0].shape, p.hidden_size, p.num_directions, p.dtype
+    G, slots, per_scan = p.gates, facts["slots"], 4 if p.bias else 2
+    x_first, h_first = facts["x_slot"] * H, facts["h_slot"] * H
+    d_states = [xp.empty((p.num_scans, B, H), dtype) for _ in range(p.states)]
+    arriving = [d_h_n, d_c_n][: p.states]
+    grads: list[Array] = [None] * len(tape.params)
+    d_out = d_y
+    for layer in reversed(range(p.num_layers)):
+        layer_input = tape.inputs[layer]
+        rows = layer_input.reshape(T * B, layer_input.shape[2])
+        d_rows = None
+        for direction in range(D):
+            scan = layer * D + direction
+            first = scan * per_scan
+            kept = tape.scans[scan]
+            w_ih, w_hh = tape.params[first : first + 2]
+            d_pre = xp.empty((T * B, slots * H), dtype)
+            source, strides = (0, (0, 0)) if d_out is None else _half(m, d_out, direction, H)
+            arrays = {"weight_hh": w_hh, "lengths": tape.lengths, "d_pre": d_pre} | vars(kept)
+            arrays["d_y"] = source or None
+            for name, given, initial in zip("hc", arriving, d_states, strict=False):
+                arrays[f"d_{name}_n"] = None if given is None else given[scan]
+                arrays[f"d_{name}_0"] = initial[scan]
+            _Call(m, p, T, B, direction == 1, tape.plan).run(True, arrays, strides)
+            # The two windows of d_pre are pieces of its columns; the recurrent one has an order of its own.
+            of_x, of_h = d_pre[:, x_first : x_first + G * H], d_pre[:, h_first : h_first + G * H]
+            before = kept.h_history[direction : direction + T].reshape(T * B, H)
+            share = of_x @ w_ih
+            d_rows = share if d_rows is None else d_rows + share
+            order = np.argsort(facts["h_gate"]).tolist()  # slot block of each row block
+            blocks = (of_h.T @ before).reshape(G, H, H)[order]
+            grads[first : first + 2] = [of_x.T @ rows, blocks.reshape(G * H, H)]
+            if p.bias:
+                sums = of_h.sum(axis=0).reshape(G, H)[order]
+                grads[first + 2 : first + 4] = [of_x.sum(axis=0), sums.reshape(G * H)]
+        d_out = d_rows.reshape(layer_input.shape)
+        mask = tape.masks[layer]
+        if mask is not None:
+            d_out = d_out * mask
+    return d_out, d_states[0], d_states[1] if p.states == 2 else None, grads
