@@ -1,4 +1,5 @@
-"""The command line: ``python -m bench run``, ``report``, ``compare``, ``roofline``, ``probe``."""
+"""The command line: ``python -m bench run``, ``report``, ``compare``, ``roofline``, ``probe``,
+``gpu-resources``."""
 
 from __future__ import annotations
 
@@ -25,6 +26,8 @@ def main(arguments: list[str]) -> int:
             return _compare(options)
         if options.command == "roofline":
             return _roofline(options)
+        if options.command == "gpu-resources":
+            return _gpu_resources(options.arch)
         return _report(options.file, options.probes, options.png, options.readme)
     except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
@@ -132,6 +135,14 @@ def _roofline(options: argparse.Namespace) -> int:
 
     print_roofline(options.threads or sorted({1, len(usable_cpus())}), options.out)
     return 0
+
+
+def _gpu_resources(architecture: int) -> int:
+    from bench.gpu_resources import measure, table
+
+    found = measure(architecture)
+    print(table(found))
+    return 1 if any(kernel.spilled for kernel in found) else 0
 
 
 def _report(path: Path, probes: list[Path], png: Path | None, readme: bool) -> int:

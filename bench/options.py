@@ -48,6 +48,15 @@ def parser() -> argparse.ArgumentParser:
         "--threads", type=_counts, help="thread counts, by commas; default: 1 and all CPUs"
     )
     roofline.add_argument("--out", type=Path, help="write them to this JSON file as well")
+
+    resources = commands.add_parser(
+        "gpu-resources",
+        help="compile the CUDA kernels, print registers and spills of each; no GPU is needed; "
+        "exit status 1 if one spills",
+    )
+    resources.add_argument(
+        "--arch", type=int, default=90, help="compute capability; default: 90, of an H100"
+    )
     return top
 
 

@@ -123,6 +123,7 @@ py::dict cells_of_device() {
 
 void bind_device(py::module_& module) {
   using namespace py::literals;
+  module.def("require_device", &require_device);
   module.def("device_cells", &cells_of_device);
   module.def("device_workspace", &workspace, "cell"_a, "dtype"_a, "T"_a, "B"_a, "H"_a, "reverse"_a, "tier"_a,
              "device"_a, "backward"_a);

@@ -1,7 +1,7 @@
 """The CUDA kernels on the CPU (`fastrnn._emulation`), driven as their caller on a GPU drives them.
 
-A problem is one scan: x_pre stands for x W_ih^T, so the reference runs with W_ih = identity and its d_x
-is the gradient of x_pre. Every array holds numbers of the storage type exactly, so both sides
+A problem is one scan: x_pre stands for x W_ih^T, so the reference runs with W_ih = identity and its
+d_x is the gradient of x_pre. Every array holds numbers of the storage type exactly, so both sides
 start from the same data.
 """
 

@@ -118,6 +118,8 @@ void run(KernelOf kernel_of, const DeviceScan& given, Prepared<S, Scan>& ready, 
 
 bool has_cuda_backend() { return true; }
 
+void require_device() {}
+
 int64_t device_workspace_bytes(const DeviceScan& given, bool backward) {
   return cuda::workspace_bytes_of(given, backward, cuda::facts_of(given.device));
 }

@@ -16,6 +16,7 @@ namespace {
 
 bool has_cuda_backend() { return false; }
 
+void require_device() { refuse(); }
 int64_t device_workspace_bytes(const DeviceScan&, bool) { refuse(); }
 void device_forward(const DeviceForward&) { refuse(); }
 void device_backward(const DeviceBackward&) { refuse(); }

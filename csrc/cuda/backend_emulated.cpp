@@ -27,6 +27,8 @@ void with_tier(cuda::Tier tier, const F& f) {
 
 }  // namespace
 
+void require_device() {}
+
 int64_t device_workspace_bytes(const DeviceScan& given, bool backward) {
   return cuda::workspace_bytes_of(given, backward, facts);
 }

@@ -50,6 +50,7 @@ struct DeviceBackward : DeviceScan {
 };
 
 // All throw std::invalid_argument for what cannot run, std::runtime_error with CUDA's own words for what failed.
+void require_device();  // nothing, or what a build without CUDA says
 int64_t device_workspace_bytes(const DeviceScan&, bool backward);
 void device_forward(const DeviceForward&);
 void device_backward(const DeviceBackward&);

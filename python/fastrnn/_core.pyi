@@ -177,19 +177,71 @@ def backward_at(
 ) -> None:
     """Gradients of the `forward_at` that filled the reserve, into the caller's memory."""
 
-def gpu_forward(
-    packed: Packed,
-    x: Any,
-    h_0: Any,
-    c_0: Any,
-    lengths: Any,
-    batch_first: bool,
-    training: bool,
-    dropout: float,
-    seed: int,
-    recompute: int = 0,
-) -> tuple[Any, Any, Any]:
-    """`forward` for arrays in GPU memory; RuntimeError where there are no CUDA kernels."""
+# Scans on a GPU (csrc/rnn/device_scan.h); arrays by address.
+def require_device() -> None:
+    """Nothing; RuntimeError, one sentence, in a build without CUDA kernels."""
+
+def device_cells() -> dict[str, dict[str, Any]]:
+    """What a caller must know of each cell to do the products over time."""
+
+def device_workspace(
+    cell: str,
+    dtype: str,
+    T: int,
+    B: int,
+    H: int,
+    reverse: bool,
+    tier: str,
+    device: int,
+    backward: bool,
+) -> int:
+    """Bytes that a scan needs beside its arrays."""
+
+def device_forward(
+    cell: str,
+    dtype: str,
+    T: int,
+    B: int,
+    H: int,
+    reverse: bool,
+    tier: str,
+    device: int,
+    stream: int,
+    workspace_bytes: int,
+    arrays: dict[str, int],
+    x_pre: tuple[int, int],
+    y: tuple[int, int],
+) -> None:
+    """One direction of one layer; x_pre and y are strides of step and row, in elements."""
+
+def device_backward(
+    cell: str,
+    dtype: str,
+    T: int,
+    B: int,
+    H: int,
+    reverse: bool,
+    tier: str,
+    device: int,
+    stream: int,
+    workspace_bytes: int,
+    arrays: dict[str, int],
+    d_y: tuple[int, int],
+) -> None:
+    """d_pre and the gradients of the initial states of such a scan."""
+
+def device_plan(
+    cell: str,
+    dtype: str,
+    T: int,
+    B: int,
+    H: int,
+    reverse: bool,
+    tier: str,
+    device: int,
+    backward: bool,
+) -> dict[str, str]:
+    """How a scan would run, and why."""
 
 def plan(
     packed: Packed, T: int, B: int, training: bool, recompute: int = 0

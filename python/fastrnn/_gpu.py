@@ -1,7 +1,8 @@
-"""A stack of layers on a GPU: products over all steps by the array library, the recurrence by the kernels.
+"""A stack of layers on a GPU: the array library's products over time around the kernels' scans.
 
-Nothing here names a library: `Machine` holds what is used of one, so that the tests run the same code with NumPy
-and the emulated kernels. Arrays are C-contiguous, of the problem's dtype, and on the machine's device.
+Nothing here names a library: `Machine` holds what is used of one, so that the tests run the same
+code with NumPy and the emulated kernels. Arrays are C-contiguous, of the problem's dtype, and on
+the machine's device.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class _Call:
         m = self.m
         size = m.engine.device_workspace(*self.scan, backward)
         workspace = m.xp.empty(size, np.uint8)
-        # Freed on return, while the kernels may still run: what takes it next on this stream comes after them.
+        # Freed while the kernels may still run: what takes it next on this stream comes after.
         arrays["workspace"] = workspace
         given = {
             name: a if isinstance(a, int) else m.address(a)
@@ -101,7 +102,7 @@ def forward(
     """Run the stack: y (T, B, D*H), h_n and c_n (L*D, B, H), and the tape if training.
 
     `x` is (T, B, I), `lengths` (B,) int64 in [0, T], `masks` one array (T, B, D*H) or None for the
-    input of each layer. The kernels add the biases: in the compute type, before anything is rounded.
+    input of each layer. The kernels add the biases, in the compute type.
     """
     m, p, xp = machine, problem, machine.xp
     facts = m.engine.device_cells()[p.cell]
@@ -178,7 +179,7 @@ def backward(
                 arrays[f"d_{name}_n"] = None if given is None else given[scan]
                 arrays[f"d_{name}_0"] = initial[scan]
             _Call(m, p, T, B, direction == 1, tape.plan).run(True, arrays, strides)
-            # The two windows of d_pre are pieces of its columns; the recurrent one has an order of its own.
+            # Two windows of columns; the recurrent one has the cell's order of row blocks.
             of_x, of_h = d_pre[:, x_first : x_first + G * H], d_pre[:, h_first : h_first + G * H]
             before = kept.h_history[direction : direction + T].reshape(T * B, H)
             share = of_x @ w_ih

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -185,6 +185,16 @@ class Parameterized:
         own["_packed"] = packed
         return packed
 
+    def _on_device(self, call: str, upload: Callable[[Array], Any]) -> list[Any]:
+        """The parameters on a GPU: the copies of the last call while nothing has changed."""
+        own = self.__dict__
+        packed = self._pack(call)
+        kept = own.get("_uploaded")
+        if kept is None or kept[0] is not packed:
+            kept = (packed, [upload(own[name]) for name in self._shapes])
+            own["_uploaded"] = kept
+        return list(kept[1])
+
     def __setattr__(self, name: str, value: Any) -> None:
         shapes = self.__dict__.get("_shapes", {})
         if name in shapes:
@@ -222,7 +232,8 @@ class Parameterized:
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the packed weights, which belong to this machine; a copy is writable."""
-        return self.__dict__ | {"_packed": None, "_frozen": False}
+        kept = {name: value for name, value in self.__dict__.items() if name != "_uploaded"}
+        return kept | {"_packed": None, "_frozen": False}
 
     @property
     def dtype(self) -> np.dtype[Any]:

@@ -71,6 +71,7 @@ class Recurrent(Parameterized):
             call,
             self._problem,
             lambda: self._pack(call),
+            lambda upload: self._on_device(call, upload),
             x,
             state,
             lengths,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy.typing as npt
 
-from . import _core
+from . import _core, _device, _gpu
 from ._check import calls, memory, numbers, parameters
-from ._check.arrays import on_gpu, rows_contiguous
+from ._check.arrays import HOST, Door, on_gpu
 from ._form import CELL_FORMS, Form, layer_forms
 from ._problem import Problem
 
@@ -28,7 +28,7 @@ class Tape:
     the weights included, is a snapshot: changing the parameters does not change the gradients.
     """
 
-    core: _core.Tape
+    core: _core.Tape | _gpu.DeviceTape
     problem: Problem
     form: Form
     steps: int
@@ -59,10 +59,12 @@ def forward(
     call: str,
     problem: Problem,
     pack: Callable[[], _core.Packed],
+    upload: Callable[[Callable[[Array], Array]], list[Array]],
     x: Any,
     state: State,
     lengths: Any,
     *,
+    place: tuple[_gpu.Machine | None, Door] | None = None,
     training: bool,
     recompute: int = 0,
     draw_seed: Callable[[], int] = lambda: 0,
@@ -72,23 +74,34 @@ def forward(
 ) -> tuple[Array, State, Tape | None]:
     """Run the stack over x: (y, state, tape); the tape is None unless training.
 
-    `pack` and `draw_seed` are called after every check has passed, so that a refused call
-    changes nothing. `recompute` is what `numbers.recompute` returned.
+    `pack` or, on a GPU, `upload` (given how, the parameters there) and `draw_seed` are called after
+    every check has passed, so that a refused call changes nothing. `recompute` is what
+    `numbers.recompute` returned.
     """
     masked = training and problem.dropout > 0 and problem.num_layers > 1
-    if on_gpu(x):
-        h_0, c_0 = state if isinstance(state, tuple) else (state, None)
-        seed = draw_seed() if masked else 0
-        options = (problem.batch_first, training, problem.dropout, seed, recompute)
-        return _core.gpu_forward(pack(), x, h_0, c_0, lengths, *options)
+    machine, door = place or place_of(x)
+    if machine is not None:
+        if recompute:
+            raise ValueError(
+                f"{call}: recompute is {recompute}, expected False for arrays on a GPU, where "
+                f"everything is kept; split x along T and carry the state to keep less"
+            )
+        lengths = machine.xp.asarray(lengths).get() if on_gpu(lengths) else lengths
     forms = CELL_FORMS if one_step else layer_forms(problem.batch_first)
-    x, form = calls.sequence(call, problem, forms, x)
+    x, form = calls.sequence(call, problem, forms, x, door)
     steps, rows = form.time_and_rows(x)
-    h_0, c_0 = calls.state(call, problem, form, _INITIAL[: problem.states], state, rows)
+    h_0, c_0 = calls.state(call, problem, form, _INITIAL[: problem.states], state, rows, door)
     lengths = calls.lengths(call, form, lengths, steps, rows)
+    if machine is not None:
+        dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
+        arrays = (upload(machine.xp.asarray), x, h_0, c_0, lengths)
+        y, h_n, c_n, kept = _device.forward(machine, problem, *arrays, training, dropout, seed)
+        tape = None if kept is None else Tape(kept, problem, form, steps, rows, names, module)
+        return form.leave_sequence(y), _leave_state(form, h_n, c_n), tape
     calls.room(call, problem, steps, rows, training, lengths, recompute)
     try:
-        x = rows_contiguous(x, problem.dtype)  # only now: a copy of what cannot exist would fail
+        # only now: a copy of what cannot exist would fail
+        x = door.rows_contiguous(x, problem.dtype)
         dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
         options = (form.batch_first, training, dropout, seed, recompute)
         y, h_n, c_n, core_tape = _core.forward(pack(), x, h_0, c_0, lengths, *options)
@@ -117,14 +130,17 @@ def forward_once(
     training = numbers.flag(call, "training", training)
     recompute = numbers.recompute(call, recompute)
     seed = numbers.integer(call, "seed", seed, 0, 2**64 - 1)
-    problem, arrays, names = parameters.infer(call, cell, params, *stack)
+    place = place_of(x)
+    problem, arrays, names = parameters.infer(call, cell, params, *stack, place[1])
     return forward(
         call,
         problem,
         lambda: problem.pack(arrays, None),
+        lambda _: arrays,
         x,
         state,
         lengths,
+        place=place,
         training=training,
         recompute=recompute,
         draw_seed=lambda: seed,
@@ -158,12 +174,21 @@ def backward(
             f"expected one of this module; call backward of the module that ran forward"
         )
     problem, form, rows = tape.problem, tape.form, tape.rows
-    calls.backward_room(call, problem, tape.steps, rows)
-    d_y = calls.output_gradient(call, problem, form, d_y, tape.steps, rows)
+    door = HOST
+    if isinstance(tape.core, _gpu.DeviceTape):
+        door = _device.door_of(tape.core.machine)
+    else:
+        calls.backward_room(call, problem, tape.steps, rows)
+    d_y = calls.output_gradient(call, problem, form, d_y, tape.steps, rows, door)
     names = _FINAL_GRADIENT[: problem.states]
-    d_h_n, d_c_n = calls.state(call, problem, form, names, d_state, rows)
+    d_h_n, d_c_n = calls.state(call, problem, form, names, d_state, rows, door)
     try:
-        d_x, d_h_0, d_c_0, grads = _core.backward(tape.core, d_y, d_h_n, d_c_n)
+        if isinstance(tape.core, _gpu.DeviceTape):
+            arriving = (d_h_n, d_c_n)
+            found = _device.backward(tape.core, form.batch_first, d_y, *arriving)
+        else:
+            found = _core.backward(tape.core, d_y, d_h_n, d_c_n)
+        d_x, d_h_0, d_c_0, grads = found
     except MemoryError:
         needed = problem.backward_bytes(tape.steps, rows)
         raise calls.shortage(call, "tape", tape.steps, rows, needed) from None
@@ -172,6 +197,11 @@ def backward(
         _leave_state(form, d_h_0, d_c_0),
         grads if tape.names is None else dict(zip(tape.names, grads, strict=True)),
     )
+
+
+def place_of(x: Any) -> tuple[_gpu.Machine | None, Door]:
+    """Where x lies: the machine, None for the CPU, and how the other arguments come there."""
+    return _device.door(x) if on_gpu(x) else (None, HOST)
 
 
 def _leave_state(form: Form, h: Array, c: Array | None) -> State:

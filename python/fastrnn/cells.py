@@ -53,6 +53,7 @@ class Cell(Parameterized):
             call,
             self._problem,
             lambda: self._pack(call),
+            lambda upload: self._on_device(call, upload),
             x,
             state,
             None,

@@ -75,9 +75,7 @@ def info() -> Report:
         "cpus": _cpus(),
         "backends": [
             "cpu",
-            "cuda"
-            if build["cuda"]
-            else "cuda: this version has no CUDA kernels; pass NumPy arrays",
+            "cuda" if build["cuda"] else "cuda: this build has no CUDA kernels; pass NumPy arrays",
         ],
         "compiler": build["compiler"],
         "numpy": np.__version__,

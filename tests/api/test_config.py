@@ -27,7 +27,7 @@ def test_info_says_what_runs() -> None:
     assert info["numpy"] == np.__version__
     assert info["python"] == platform.python_version()
     assert info["backends"][0] == "cpu"
-    absent = "cuda: this version has no CUDA kernels; pass NumPy arrays"
+    absent = "cuda: this build has no CUDA kernels; pass NumPy arrays"
     assert info["backends"][1] == ("cuda" if _core.build_info()["cuda"] else absent)
     assert info["compiler"]
     assert list(info) == [

@@ -1,7 +1,8 @@
 """The CUDA kernels, emulated on the CPU, against the float64 reference.
 
-Logic, indexing and layout are those of the GPU: the source is the same, only a barrier is the end of a loop over
-the threads. Every cell, storage type and tier; odd sizes; rows of length 0; both directions of time.
+Logic, indexing and layout are those of the GPU: the source is the same, only a barrier is the end
+of a loop over the threads. Every cell, storage type and tier; odd sizes; rows of length 0; both
+directions of time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ emulation = pytest.importorskip(
 )
 FACTS = emulation.device_cells()
 
-# (T, B, H, options): nothing; one of each; tails of tiles and vectors; rows that end; both directions
+# (T, B, H, options): nothing; one of each; tails of tiles and vectors; rows that end
 PROBLEMS: list[tuple[int, int, int, dict[str, Any]]] = [
     (0, 2, 3, {}),
     (3, 0, 5, {}),
@@ -89,7 +90,7 @@ def test_a_scan_and_its_gradients_agree_with_the_reference(cell: str, storage: s
             assert array.tobytes() == got[name].tobytes(), f"{name} differs without a tape: {scan}"
 
 
-# units, rows, row groups, parts, chunks: several passes over rows, parts that do not divide, many chunks
+# units, rows, row groups, parts, chunks: passes over rows, parts that do not divide, many chunks
 CUTS = [(8, 3, 1, 3, 3), (16, 7, 1, 2, 2), (8, 9, 2, 5, 4), (40, 1, 1, 1, 1), (24, 12, 3, 1, 9)]
 
 

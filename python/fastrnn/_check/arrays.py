@@ -8,6 +8,8 @@ their own, and masked arrays, whose mask would be lost.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,15 +43,20 @@ def array(call: str, name: str, value: Any, dtype: np.dtype[Any]) -> Array:
     """Return `value` as an ndarray of `dtype` in any byte order and layout, without copying."""
     found = value if type(value) is np.ndarray else _adopt(call, name, value, dtype)
     if not same_numbers(found.dtype, dtype):
-        ways = f"write {name}.astype(np.{dtype})"
-        for other in DTYPES:
-            if same_numbers(found.dtype, other):
-                ways += f", or create the parameters with dtype=np.{other}"
         raise TypeError(
             f"{call}: {name} has dtype {found.dtype}, expected {dtype}, "
-            f"the dtype of the parameters; {ways}"
+            f"the dtype of the parameters; {dtype_advice(name, found.dtype, dtype)}"
         )
     return found
+
+
+def dtype_advice(name: str, found: np.dtype[Any], dtype: np.dtype[Any]) -> str:
+    """What to do about an array of another dtype than the parameters."""
+    ways = f"write {name}.astype(np.{dtype})"
+    for other in DTYPES:
+        if same_numbers(found, other):
+            ways += f", or create the parameters with dtype=np.{other}"
+    return ways
 
 
 def _adopt(call: str, name: str, value: Any, dtype: np.dtype[Any]) -> Array:
@@ -139,3 +146,15 @@ def copy_reasons(name: str, value: Array, dtype: np.dtype[Any]) -> list[str]:
             f"(strides {value.strides} bytes, expected {value.itemsize} for the last)"
         )
     return reasons
+
+
+@dataclass(frozen=True)
+class Door:
+    """How the arrays of a call come in: by which functions, for one kind of memory."""
+
+    adopt: Callable[[str, str, Any, np.dtype[Any]], Any]  # as `array`
+    rows_contiguous: Callable[[Any, np.dtype[Any]], Any]
+    contiguous: Callable[[Any, np.dtype[Any]], Any]
+
+
+HOST = Door(array, rows_contiguous, contiguous)

@@ -8,14 +8,16 @@ import numpy as np
 
 from .._form import Form
 from .._problem import Problem
-from .arrays import Array, Shape, array, contiguous, rows_contiguous, shape
+from .arrays import HOST, Array, Door, Shape, shape
 from .memory import fits, human
 from .numbers import describe
 
 
-def sequence(call: str, problem: Problem, forms: tuple[Form, Form], x: Any) -> tuple[Array, Form]:
+def sequence(
+    call: str, problem: Problem, forms: tuple[Form, Form], x: Any, door: Door = HOST
+) -> tuple[Array, Form]:
     """Return x with the engine's axes, and the form it came in: with or without batch axis."""
-    found = array(call, "x", x, problem.dtype)
+    found = door.adopt(call, "x", x, problem.dtype)
     form = input_form(call, problem, forms, found.shape)
     return form.enter_sequence(found), form
 
@@ -79,7 +81,13 @@ def _results(training: bool) -> str:
 
 
 def state(
-    call: str, problem: Problem, form: Form, names: tuple[str, ...], value: Any, rows: int
+    call: str,
+    problem: Problem,
+    form: Form,
+    names: tuple[str, ...],
+    value: Any,
+    rows: int,
+    door: Door = HOST,
 ) -> tuple[Array | None, Array | None]:
     """Return h and c as (L*D, B, H), None where zero.
 
@@ -93,27 +101,29 @@ def state(
                 f"{call}: state is {describe(value)}, expected one array {names[0]} "
                 f"{form.state_letters()}, because this cell keeps h alone; pass state[0]"
             )
-        return _one_state(call, problem, form, names[0], value, rows), None
+        return _one_state(call, problem, form, names[0], value, rows, door), None
     expected = f"expected a tuple ({', '.join(names)}) of arrays {form.state_letters()}"
     if not isinstance(value, (tuple, list)):
         raise TypeError(f"{call}: state is {describe(value)}, {expected}; None stands for zeros")
     if len(value) != 2:
         raise ValueError(f"{call}: state is {describe(value)}, {expected}; None stands for zeros")
     h, c = (
-        None if part is None else _one_state(call, problem, form, name, part, rows)
+        None if part is None else _one_state(call, problem, form, name, part, rows, door)
         for name, part in zip(names, value, strict=True)
     )
     return h, c
 
 
-def _one_state(call: str, problem: Problem, form: Form, name: str, value: Any, rows: int) -> Array:
-    found = array(call, name, value, problem.dtype)
+def _one_state(
+    call: str, problem: Problem, form: Form, name: str, value: Any, rows: int, door: Door
+) -> Array:
+    found = door.adopt(call, name, value, problem.dtype)
     expected = form.state_shape(problem.num_scans, rows, problem.hidden_size)
     advice = "states have the batch size of x, and no batch axis if x has none"
     if form.batch_first and found.shape == (rows, problem.num_scans, problem.hidden_size):
         advice = f"states are never batch-first, pass {name}.swapaxes(0, 1)"
     shape(call, name, found.shape, form.state_letters(), expected, advice)
-    return contiguous(form.enter_state(found), problem.dtype)
+    return door.contiguous(form.enter_state(found), problem.dtype)
 
 
 def lengths(call: str, form: Form, value: Any, steps: int, rows: int) -> Array | None:
@@ -156,13 +166,13 @@ def lengths(call: str, form: Form, value: Any, steps: int, rows: int) -> Array |
 
 
 def output_gradient(
-    call: str, problem: Problem, form: Form, d_y: Any, steps: int, rows: int
+    call: str, problem: Problem, form: Form, d_y: Any, steps: int, rows: int, door: Door = HOST
 ) -> Array | None:
     """Return d_y with the engine's axes, or None if it is zero."""
     if d_y is None:
         return None
-    found = array(call, "d_y", d_y, problem.dtype)
+    found = door.adopt(call, "d_y", d_y, problem.dtype)
     expected = form.sequence_shape(steps, rows, problem.output_size)
     advice = "d_y has the shape of the y that came with this tape"
     shape(call, "d_y", found.shape, form.sequence_letters("D*H"), expected, advice)
-    return rows_contiguous(form.enter_sequence(found), problem.dtype)
+    return door.rows_contiguous(form.enter_sequence(found), problem.dtype)

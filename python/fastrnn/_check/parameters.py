@@ -9,7 +9,7 @@ import numpy as np
 
 from .._problem import Problem
 from . import numbers
-from .arrays import Array, Shape, array, contiguous, on_gpu, same_numbers
+from .arrays import HOST, Array, Door, Shape, array, contiguous, on_gpu, same_numbers
 from .memory import fits
 from .numbers import DTYPES, describe
 
@@ -130,6 +130,7 @@ def infer(
     bidirectional: Any,
     batch_first: Any,
     dropout: Any,
+    door: Door = HOST,
 ) -> tuple[Problem, list[Array], tuple[str, ...] | None]:
     """Read the sizes off the parameters of a functional call.
 
@@ -155,7 +156,7 @@ def infer(
     given = dict(params) if by_name else dict(zip(_FIRST, params, strict=False))
     names(call, "params", [name for name in _FIRST if name in given], _FIRST, _RENAME)
     dtype = _float_dtype(call, _FIRST[0], given[_FIRST[0]])
-    w_ih, w_hh = (array(call, name, given[name], dtype) for name in _FIRST)
+    w_ih, w_hh = (door.adopt(call, name, given[name], dtype) for name in _FIRST)
     for name, found in zip(_FIRST, (w_ih, w_hh), strict=True):
         if found.ndim != 2 or 0 in found.shape:
             raise ValueError(
@@ -185,14 +186,14 @@ def infer(
         params = [given[name] for name in shapes]
     arrays = []
     for (name, expected), value in zip(shapes.items(), params, strict=True):
-        found = array(call, name, value, dtype)
+        found = door.adopt(call, name, value, dtype)
         if found.shape != expected:
             raise ValueError(
                 f"{call}: {name} has shape {found.shape}, expected {expected} because "
                 f"weight_ih_l0 is {w_ih.shape} and weight_hh_l0 {w_hh.shape} "
                 f"(G*H = {problem.gates}*{problem.hidden_size} rows); pass torch's shapes"
             )
-        arrays.append(contiguous(found, dtype))
+        arrays.append(door.contiguous(found, dtype))
     return problem, arrays, tuple(shapes) if by_name else None
 
 
