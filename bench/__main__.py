@@ -1,5 +1,5 @@
 """The command line: ``python -m bench run``, ``report``, ``compare``, ``roofline``, ``probe``,
-``gpu-resources``."""
+``gpu-check``, ``gpu-resources``."""
 
 from __future__ import annotations
 
@@ -26,6 +26,10 @@ def main(arguments: list[str]) -> int:
             return _compare(options)
         if options.command == "roofline":
             return _roofline(options)
+        if options.command == "gpu-check":
+            from bench.gpu_check import check
+
+            return check(options.out)
         if options.command == "gpu-resources":
             return _gpu_resources(options.arch)
         return _report(options.file, options.probes, options.png, options.readme)

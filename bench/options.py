@@ -49,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
     )
     roofline.add_argument("--out", type=Path, help="write them to this JSON file as well")
 
+    check = commands.add_parser(
+        "gpu-check", help="everything that needs a GPU: build, tests, sanitizers, first timings"
+    )
+    check.add_argument("--out", type=Path, required=True, help="folder for the build and results")
+
     resources = commands.add_parser(
         "gpu-resources",
         help="compile the CUDA kernels, print registers and spills of each; no GPU is needed; "

@@ -203,3 +203,56 @@ def tile(
         "units": units, "rows": rows, "row_groups": row_groups, "parts": parts,
         "threads": threads, "chunk": chunk,
     }  # fmt: skip
+
+
+def run_seam(
+    machine: Any, scan: Scan, tier: str, training: bool = True
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A scan through the seam of a GPU (`fastrnn._gpu.Machine`): arrays forward, arrays backward.
+
+    They stay in the machine's memory; `undevice` brings them back.
+    """
+    T, B, H, facts, storage = scan.T, scan.B, scan.H, scan.facts, scan.storage
+    G, slots, xp, engine = facts["gates"], facts["slots"], machine.xp, machine.engine
+    sizes = (scan.cell, storage, T, B, H, scan.reverse, tier, machine.device)
+
+    def empty(*shape: int) -> Any:
+        return xp.asarray(poisoned(storage, *shape))
+
+    def run(call: Any, backward: bool, arrays: dict[str, Any], *strides: Any) -> None:
+        size = engine.device_workspace(*sizes, backward)
+        arrays["workspace"] = xp.empty(size, np.uint8)
+        given = {n: machine.address(a) for n, a in arrays.items() if a is not None}
+        call(*sizes, machine.stream(), size, given, *strides)
+
+    forward: dict[str, Any] = {
+        n: None if a is None else xp.asarray(encode(storage, a)) for n, a in scan.data.items()
+    }
+    forward["lengths"] = None if scan.lengths is None else xp.asarray(scan.lengths)
+    forward["y"] = empty(T, B, H)
+    names = ["h", "c"][: facts["states"]]
+    forward |= {f"{n}_n": empty(B, H) for n in names}
+    if training:
+        forward["h_history"], forward["keep"] = empty(T + 1, B, H), empty(T, B, facts["saved"] * H)
+        if facts["states"] == 2:
+            forward["c_history"] = xp.asarray(poisoned(scan.compute, T + 1, B, H))
+    run(engine.device_forward, False, forward, (B * G * H, G * H), (B * H, H))
+    if not training:
+        return forward, {}
+    shared = ("weight_hh", "lengths", "d_y", "d_h_n", "d_c_n", "h_history", "c_history", "keep")
+    backward = {n: forward.get(n) for n in shared} | {f"d_{n}_0": empty(B, H) for n in names}
+    backward["d_pre"] = empty(T, B, slots * H)
+    run(engine.device_backward, True, backward, (B * H, H))
+    return forward, backward
+
+
+def seam_results(
+    scan: Scan, forward: dict[str, Any], backward: dict[str, Any], to_host: Any
+) -> dict[str, np.ndarray]:
+    """Outputs and the gradients that the kernels themselves write, in float64."""
+    names = ["h", "c"][: scan.facts["states"]]
+    found = {"y": forward["y"]} | {f"{n}_n": forward[f"{n}_n"] for n in names}
+    found |= {f"d_{n}_0": backward[f"d_{n}_0"] for n in names}
+    first, G, H = scan.facts["x_slot"] * scan.H, scan.facts["gates"], scan.H
+    found["d_x_pre"] = backward["d_pre"][..., first : first + G * H]
+    return {n: decode(scan.storage, to_host(a)) for n, a in found.items()}

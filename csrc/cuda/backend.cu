@@ -60,10 +60,13 @@ void pack(const Prepared<S, Scan>& ready, cudaStream_t stream) {
   check(cudaGetLastError(), "packing weights");
 }
 
-// A launch of all blocks of a plan; false if they cannot all be in flight at once, as the grid tier needs.
-bool launch(const void* kernel, const Plan& plan, cudaStream_t stream, void** args) {
+void allow_shared(const void* kernel, const Plan& plan) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(plan.shared_bytes)),
         "reserving shared memory");
+}
+
+// A launch of all blocks of a plan; false if they cannot all be in flight at once, as the grid tier needs.
+bool launch(const void* kernel, const Plan& plan, cudaStream_t stream, void** args) {
   const dim3 grid{unsigned(plan.row_tiles), unsigned(plan.unit_tiles)}, block{unsigned(plan.tile.threads)};
   const auto shared = size_t(plan.shared_bytes);
   if (plan.tier != Tier::grid) {
@@ -101,10 +104,13 @@ void run(KernelOf kernel_of, const DeviceScan& given, Prepared<S, Scan>& ready, 
   if (plan.tier != Tier::streamed) {
     int64_t end = last + past;
     void* args[] = {&ready.scan, &first, &end};
-    if (launch(kernel_of(given.cell, plan.tier), plan, stream, args)) return;
+    const void* whole = kernel_of(given.cell, plan.tier);
+    allow_shared(whole, plan);
+    if (launch(whole, plan, stream, args)) return;
     plan = streamed_like(ready.shape, ready.device, plan);
   }
   const void* kernel = kernel_of(given.cell, Tier::streamed);
+  allow_shared(kernel, plan);
   const int64_t steps = (last - first) * way + 1;
   for (int64_t i = 0; i < steps || i == 0; ++i) {
     int64_t s = first + i * way, end = steps < 1 ? s : s + past;

@@ -25,7 +25,7 @@ def _cupy() -> Any:
         import cupy
     except ImportError as error:
         raise ImportError(
-            "fastrnn: x is a GPU array and CuPy, which handles them, is not installed; "
+            "fastrnn: x is a GPU array, expected CuPy to be installed, which handles them; "
             "pip install 'fastrnn[cuda]', or pass a NumPy array"
         ) from error
     return cupy
@@ -79,13 +79,14 @@ def forward(
     h_0: Array | None,
     c_0: Array | None,
     lengths: np.ndarray | None,
+    batch_first: bool,
     training: bool,
     dropout: float,
     seed: int,
 ) -> tuple[Array, Array, Array | None, _gpu.DeviceTape | None]:
     """`_gpu.forward` for checked arguments of `_core.forward`, x with the engine's axes."""
     xp, p = m.xp, problem
-    x = _time_first(m, x, p.batch_first)
+    x = _time_first(m, x, batch_first)
     steps, rows = x.shape[:2]
     width = p.output_size
     masks: list[Array | None] = [None] * p.num_layers
@@ -95,7 +96,7 @@ def forward(
         masks[layer] = xp.asarray(drawn.reshape(steps, rows, width))
     given = None if lengths is None else xp.asarray(lengths)
     y, h_n, c_n, tape = _gpu.forward(m, p, params, x, h_0, c_0, given, masks, training)
-    return (y.swapaxes(0, 1) if p.batch_first else y), h_n, c_n, tape
+    return (y.swapaxes(0, 1) if batch_first else y), h_n, c_n, tape
 
 
 def backward(

@@ -94,8 +94,9 @@ def forward(
     lengths = calls.lengths(call, form, lengths, steps, rows)
     if machine is not None:
         dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
+        options = (form.batch_first, training, dropout, seed)
         arrays = (upload(machine.xp.asarray), x, h_0, c_0, lengths)
-        y, h_n, c_n, kept = _device.forward(machine, problem, *arrays, training, dropout, seed)
+        y, h_n, c_n, kept = _device.forward(machine, problem, *arrays, *options)
         tape = None if kept is None else Tape(kept, problem, form, steps, rows, names, module)
         return form.leave_sequence(y), _leave_state(form, h_n, c_n), tape
     calls.room(call, problem, steps, rows, training, lengths, recompute)

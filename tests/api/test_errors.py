@@ -15,13 +15,15 @@ import pytest
 from modules import CELLS, LAYERS
 from refusal import CELL, GRU, LSTM, H, I, OnGpu, X
 from refused_calls import REFUSED_CALLS
+from refused_gpu import REFUSED_GPU
 from refused_setups import REFUSED_SETUPS
 from refused_steps import GRU_STEPPER, REFUSED_STEPS, STEPPER
 
 import fastrnn
 
-REFUSALS = REFUSED_CALLS | REFUSED_SETUPS | REFUSED_STEPS
-assert len(REFUSALS) == len(REFUSED_CALLS) + len(REFUSED_SETUPS) + len(REFUSED_STEPS)
+PARTS = (REFUSED_CALLS, REFUSED_SETUPS, REFUSED_STEPS, REFUSED_GPU)
+REFUSALS = {name: refusal for part in PARTS for name, refusal in part.items()}
+assert len(REFUSALS) == sum(len(part) for part in PARTS)
 
 
 @pytest.mark.parametrize("name", REFUSALS)

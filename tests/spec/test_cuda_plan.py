@@ -1,4 +1,4 @@
-"""The GPU's cost model: every plan fits its device, over all sizes that matter and many that do not."""
+"""The GPU cost model: every plan fits its device, over sizes that matter and many that do not."""
 
 from __future__ import annotations
 

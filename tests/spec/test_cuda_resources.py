@@ -1,9 +1,8 @@
-"""What the CUDA compiler makes of the kernels, without a GPU: no spills, registers within bounds."""
+"""What the CUDA compiler makes of the kernels, without a GPU: no spills, bounded registers."""
 
 from __future__ import annotations
 
 import pytest
-
 from bench.gpu_resources import KERNELS, MOST_REGISTERS, TIERS, Resources, measure, nvcc, parse
 
 SAMPLE = """\
