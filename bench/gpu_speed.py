@@ -1,7 +1,7 @@
 """First timings on a GPU: microseconds per step of the recurrence alone, and torch's layer beside.
 
-``python -m bench.gpu_speed FILE`` writes them as JSON and prints them. The fastrnn numbers leave the
-products over time out, torch's have them: a map of where to look, not a comparison to quote.
+``python -m bench.gpu_speed FILE`` writes them as JSON and prints them. The fastrnn numbers leave
+the products over time out, torch's have them: a map of where to look, not a comparison to quote.
 """
 
 from __future__ import annotations
