@@ -137,6 +137,7 @@ def _bare(module: Any, x: Any, states: list[Any], arriving: Any, mode: str) -> W
     reserve = torch.empty(stack.reserve_bytes(steps, B, steps * B), dtype=torch.uint8)
     room = (reserve.data_ptr(), reserve.numel())
     training = mode != "forward"
+    held = (x, *states, *params, arriving, *last, reserve)  # the engine has their addresses alone
 
     def pair(tensors: list[Any]) -> tuple[int, int]:
         found = [*(t.data_ptr() for t in tensors), 0]
@@ -148,7 +149,7 @@ def _bare(module: Any, x: Any, states: list[Any], arriving: Any, mode: str) -> W
     back = (0, *room, 0.0, 0, arriving.data_ptr(), B * size, size, 0, 0)
     out = (d_x.data_ptr(), B * size, size, *pair(d_states), tuple(d.data_ptr() for d in d_params))
 
-    def call() -> Any:
+    def call(_: Any = held) -> Any:
         _core.forward_at(packed, addresses, *given, *ahead, *kept)
         if mode != "forward and backward":
             return y
