@@ -6,12 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch_twins import LAYERS, assert_close, hx, leaves, state, tensors, twins
+from torch_twins import assert_close, every_layer, hx, leaves, state, tensors, twins
 
 import fastrnn.torch as ft
 
 T, B, I, H = 4, 3, 3, 4
-every_layer = pytest.mark.parametrize(("name", "options"), LAYERS)
 
 
 @every_layer
@@ -105,6 +104,23 @@ def test_jacobians() -> None:
     x = torch.randn(T, 1, I, dtype=torch.float64)
     found = torch.func.jacrev(lambda x: ours(x)[0])(x)
     expected = torch.autograd.functional.jacobian(lambda x: theirs(x)[0], x)
+    assert_close(found, expected)
+
+
+@every_layer
+def test_second_derivatives_by_torch_func(name: str, options: Any) -> None:
+    """grad of grad, masks and lengths too: what autograd's double backward gives."""
+    ours = getattr(ft, name)(I, H, 2, bidirectional=True, dropout=0.5, **options).double()
+    x, v = torch.randn(2, T, B, I, dtype=torch.float64)
+
+    def loss(x: Any) -> Any:
+        torch.manual_seed(5)
+        return sum(t.square().sum() for t in tensors(ours(x, lengths=[2, 4, 0])))
+
+    found = torch.func.grad(lambda x: (torch.func.grad(loss)(x) * v).sum())(x)
+    (leaf,) = leaves(x)
+    (slope,) = torch.autograd.grad(loss(leaf), leaf, create_graph=True)
+    (expected,) = torch.autograd.grad((slope * v).sum(), leaf)
     assert_close(found, expected)
 
 
