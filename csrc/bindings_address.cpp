@@ -62,8 +62,9 @@ void run(const Stack& stack, const ForwardArgs& args, const Body& body) {
 
 py::object pack_at(const std::string& cell, const std::string& dtype, const Addresses& params, int64_t input_size,
                    int64_t hidden_size, int num_layers, int num_directions, bool bias) {
-  const Stack stack{cell, dtype == "float64" ? DType::float64 : DType::float32, input_size, hidden_size, num_layers,
-                    num_directions, bias};
+  const Stack stack{
+      cell, dtype == "float64" ? DType::float64 : DType::float32, input_size, hidden_size, num_layers, num_directions,
+      bias};
   std::shared_ptr<const PackedStack> packed;
   without_gil([&](Interrupt interrupt) { packed = pack(stack, pointers(params), nullptr, interrupt); });
   return py::cast(PyPacked{packed});
@@ -79,9 +80,9 @@ py::object renew_at(const py::object& packed, const Addresses& params) {
 
 // Returns the weights that were used: `packed` itself if it still holds `params`.
 py::object forward_at(const py::object& packed, const Addresses& params, int64_t T, int64_t B, uintptr_t x,
-                      int64_t x_step, int64_t x_row, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths,
-                      uintptr_t y, int64_t y_step, int64_t y_row, uintptr_t h_n, uintptr_t c_n, bool training,
-                      uintptr_t reserve, int64_t reserve_bytes, double dropout, uint64_t seed) {
+                      int64_t x_step, int64_t x_row, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths, uintptr_t y,
+                      int64_t y_step, int64_t y_row, uintptr_t h_n, uintptr_t c_n, bool training, uintptr_t reserve,
+                      int64_t reserve_bytes, double dropout, uint64_t seed) {
   const std::shared_ptr<const PackedStack>& old = packed.cast<const PyPacked&>().packed;
   Call call(T, B, {at(x), x_step, x_row}, lengths, reserve, reserve_bytes, dropout, seed);
   ForwardArgs& args = call.args;
@@ -175,9 +176,9 @@ void bind_address(py::module_& module) {
   module.def("pack_at", &pack_at, "cell"_a, "dtype"_a, "params"_a, "input_size"_a, "hidden_size"_a, "num_layers"_a,
              "num_directions"_a, "bias"_a);
   module.def("renew_at", &renew_at, "packed"_a, "params"_a);
-  module.def("forward_at", &forward_at, "packed"_a, "params"_a, "T"_a, "B"_a, "x"_a, "x_step"_a,
-             "x_row"_a, "h_0"_a, "c_0"_a, "lengths"_a, "y"_a, "y_step"_a, "y_row"_a, "h_n"_a, "c_n"_a, "training"_a,
-             "reserve"_a, "reserve_bytes"_a, "dropout"_a, "seed"_a);
+  module.def("forward_at", &forward_at, "packed"_a, "params"_a, "T"_a, "B"_a, "x"_a, "x_step"_a, "x_row"_a, "h_0"_a,
+             "c_0"_a, "lengths"_a, "y"_a, "y_step"_a, "y_row"_a, "h_n"_a, "c_n"_a, "training"_a, "reserve"_a,
+             "reserve_bytes"_a, "dropout"_a, "seed"_a);
   module.add_object("step_at", py::reinterpret_steal<py::object>(PyCFunction_New(&step_method, nullptr)));
   module.def("backward_at", &backward_at, "packed"_a, "T"_a, "B"_a, "x"_a, "x_step"_a, "x_row"_a, "lengths"_a,
              "reserve"_a, "reserve_bytes"_a, "dropout"_a, "seed"_a, "d_y"_a, "d_y_step"_a, "d_y_row"_a, "d_h_n"_a,

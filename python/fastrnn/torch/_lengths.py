@@ -38,16 +38,61 @@ def run_packed(module: Any, packed: PackedSequence, hx: Any, lengths: Any) -> An
         )
     data, batch_sizes, sorted_indices, unsorted_indices = packed
     params = module._weights()
-    sorted_packed = PackedSequence(data, batch_sizes, None, None)
-    padded, steps = pad_packed_sequence(sorted_packed)
+    steps, rows = len(batch_sizes), int(batch_sizes[0])
+    lengths = (batch_sizes[None, :] > torch.arange(rows)[:, None]).sum(1)
+    padded, places = data[:0], None
+    if data.dim() == 2 and data.is_cpu:
+        if len(data) == steps * rows:  # of one length: the same numbers in the same order
+            padded = data.view(steps, rows, -1)
+        else:
+            places = _places(batch_sizes, steps, rows)
+            padded = _Pad.apply(data, places, (steps, rows))
     states = hx if hx is None else _permuted(hx, sorted_indices)
-    if why_not(module, padded, states, params, False) is not None:
+    if padded.dim() != 3 or why_not(module, padded, states, params, False) is not None:
         return module._torch_class.forward(module, packed, hx)
     pair = states if module.mode == "LSTM" and states is not None else (states, None)
-    y, hx = module._run(padded, pair, params, steps, False)
-    rows = pack_padded_sequence(y, steps).data
-    found = PackedSequence(rows, batch_sizes, sorted_indices, unsorted_indices)
-    return found, _permuted(hx, unsorted_indices)
+    y, hx = module._run(padded, pair, params, lengths, False)
+    flat = y.flatten(0, 1)
+    found = flat if places is None else _Unpad.apply(flat, places)
+    kept = PackedSequence(found, batch_sizes, sorted_indices, unsorted_indices)
+    return kept, _permuted(hx, unsorted_indices)
+
+
+def _places(batch_sizes: Tensor, steps: int, rows: int) -> Tensor:
+    """Where the packed rows lie in (T * B) rows."""
+    alive = torch.arange(rows)[None, :] < batch_sizes[:, None]
+    return alive.view(steps * rows).nonzero().view(-1)
+
+
+class _Pad(torch.autograd.Function):
+    """(sum of lengths, I) to (T, B, I), zero past the ends.
+
+    torch's own way, a copy for every step forward and back, takes as long as the kernels do.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor, places: Tensor, sizes: tuple[int, int]) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(places)
+        padded = data.new_zeros((sizes[0] * sizes[1], data.shape[1]))
+        return padded.index_copy_(0, places, data).view(*sizes, -1)
+
+    @staticmethod
+    def backward(ctx: Any, d_padded: Tensor) -> Any:  # type: ignore[override]
+        return _Unpad.apply(d_padded.flatten(0, 1), *ctx.saved_tensors), None, None
+
+
+class _Unpad(torch.autograd.Function):
+    """(T * B, I) to (sum of lengths, I)."""
+
+    @staticmethod
+    def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(places)
+        ctx.rows = len(padded)
+        return padded.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, d_data: Tensor) -> Any:  # type: ignore[override]
+        return _Pad.apply(d_data, *ctx.saved_tensors, (1, ctx.rows)).flatten(0, 1), None
 
 
 def run_torch(module: Any, x: Tensor, hx: Any, lengths: Tensor | None) -> Any:

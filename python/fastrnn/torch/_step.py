@@ -76,8 +76,9 @@ def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
     params = [*own.values()]
     if not stack.bias:
         params = params[:2]
-    found = held.known(params)
-    if found is None:
+    # held.known(params), here: a call takes a twentieth of the step
+    found = tuple([p.data_ptr() for p in params])
+    if held.params is None or found != held.addresses or [*map(id, params)] != held.ids:
         return None
     if _grad_enabled() and wants_grad(x, h, c, params):
         return Step.apply(held, found, stack, x, h, c, *params)
@@ -85,5 +86,5 @@ def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
     next_c: Any = None if c is None else _empty_like(c)
     first, second = (0, 0) if c is None else (c.data_ptr(), next_c.data_ptr())
     call = (x_shape[0], x.data_ptr(), h.data_ptr(), first, next_h.data_ptr(), second)
-    held.run(_step_at, stack, found, call)
+    held.packed = _step_at(held.packed or stack.pack(found), found, *call)
     return next_h if c is None else (next_h, next_c)
