@@ -88,7 +88,7 @@ def why_not_input(x: Tensor, dtype: torch.dtype, casts: bool) -> str | None:
 def why_slower(
     module: Any, dtype: torch.dtype, params: list[Any], steps: int, rows: int
 ) -> str | None:
-    """Whether torch.nn is quicker at calls of few steps (`python -m bench.torch_calls`).
+    """Whether torch.nn is quicker at calls of few steps (`bench probe torch-overhead`).
 
     A call compares the weights with the packed ones, which reads them once more; over wide weights
     a few rows and steps are done in the same time. And backward makes transposed weights and sums
