@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 import torch
+from tolerances import GRADCHECK
+from torch.autograd import gradcheck, gradgradcheck
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch_twins import H, I, assert_close, every_layer, hx, leaves, state, tensors, twins
 
@@ -36,6 +38,56 @@ def test_packed_sequences(name: str, options: Any, enforce_sorted: bool, batch_f
             assert type(out) is type(packed)
             assert torch.equal(pad_packed_sequence(out)[1], lengths)
         assert_close(*found)
+
+
+@every_layer
+def test_derivatives_of_a_packed_sequence(name: str, options: Any) -> None:
+    """Numerically, the second too: padding and its inverse are each other's derivative."""
+    layer = getattr(ft, name)(2, 3, bidirectional=True, **options).double()
+    lengths = torch.tensor([2, 1, 3])
+
+    def call(x: Any) -> Any:
+        out, last = layer(pack_padded_sequence(x, lengths, enforce_sorted=False))
+        return out.data, *tensors(last)
+
+    x = torch.randn(3, 3, 2, dtype=torch.float64, requires_grad=True)
+    assert gradcheck(call, x, **GRADCHECK)
+    assert gradgradcheck(call, x, **GRADCHECK)
+
+
+@every_layer
+def test_packed_sequences_under_transforms(name: str, options: Any) -> None:
+    """Which torch.nn has no rules for; autograd has gone through the same parameters."""
+    layers = [getattr(ft, name)(I, H, 2, **options).double() for _ in range(3)]
+    x = torch.randn(T, B, I, dtype=torch.float64)
+    packed = pack_padded_sequence(x, torch.tensor([4, 1, 6, 4]), enforce_sorted=False)
+    weights, _ = torch.func.stack_module_state(layers)
+
+    def loss(weights: Any, data: Any) -> Any:
+        out, last = torch.func.functional_call(layers[0], weights, (packed._replace(data=data),))
+        return sum((t * t).sum() for t in (out.data, *tensors(last)))
+
+    values = torch.vmap(loss, (0, None))(weights, packed.data)
+    slopes, at_data = torch.vmap(torch.func.grad(loss, (0, 1)), (0, None))(weights, packed.data)
+    for i, layer in enumerate(layers):
+        (data,) = leaves(packed.data)
+        value = loss(dict(layer.named_parameters()), data)
+        value.backward()
+        expected = [value, data.grad, *(p.grad for p in layer.parameters())]
+        assert_close([values[i], at_data[i], *(slope[i] for slope in slopes.values())], expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_forward_mode_of_a_packed_sequence_is_torchs() -> None:
+    theirs, ours = twins("RNN", I, H, dtype=torch.float64)
+    packed = pack_padded_sequence(torch.randn(T, B, I).double(), torch.tensor([6, 4, 4, 1]))
+    direction, tangents = torch.randn_like(packed.data), []
+    for module in (theirs, ours):
+        with torch.autograd.forward_ad.dual_level():
+            dual = torch.autograd.forward_ad.make_dual(packed.data, direction)
+            out = module(packed._replace(data=dual))[0].data
+            tangents.append(torch.autograd.forward_ad.unpack_dual(out).tangent)
+    assert_close(*tangents)
 
 
 @every_dtype

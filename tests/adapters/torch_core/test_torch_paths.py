@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.utils.rnn import pack_padded_sequence
 from torch_twins import H, I, assert_close, every_layer, hx, state, tensors, twins
 
 import fastrnn.torch as ft
@@ -49,16 +50,22 @@ def test_forward_mode_is_torchs() -> None:
     assert_close(*tangents)
 
 
+@pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize("narrow", [torch.float32, torch.bfloat16])
 @every_layer
-def test_autocast_returns_torchs_dtypes(name: str, options: Any, narrow: torch.dtype) -> None:
+def test_autocast_returns_torchs_dtypes(
+    name: str, options: Any, narrow: torch.dtype, packed: bool
+) -> None:
     theirs, ours = twins(name, I, H, **options)
-    x = torch.randn(T, B, I).to(narrow)
+    x: Any = torch.randn(T, B, I).to(narrow)
+    if packed:
+        x = pack_padded_sequence(x, torch.tensor([6, 4, 4, 1]))
     for given in (None, state(name, 1, B, H)):
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            found, expected = (tensors(m(x, hx(name, given))) for m in (ours, theirs))
-        for a, b in zip(found, expected, strict=True):
+            found, expected = (m(x, hx(name, given)) for m in (ours, theirs))
+        parts = [tensors(((y.data if packed else y), last)) for y, last in (found, expected)]
+        for a, b in zip(*parts, strict=True):
             assert a.dtype == b.dtype
             assert (a.float() - b.float()).abs().max() < 0.05
-    found[0].float().sum().backward()
+    parts[0][0].float().sum().backward()
     assert ours.weight_hh_l0.grad.dtype == torch.float32
