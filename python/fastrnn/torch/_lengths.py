@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from . import _context
 from ._why import why_not
 
 
@@ -46,14 +47,14 @@ def run_packed(module: Any, packed: PackedSequence, hx: Any, lengths: Any) -> An
             padded = data.view(steps, rows, -1)
         else:
             places = _places(batch_sizes, steps, rows)
-            padded = _Pad.apply(data, places, (steps, rows))
+            padded = _pad(data, places, (steps, rows))
     states = hx if hx is None else _permuted(hx, sorted_indices)
     if padded.dim() != 3 or why_not(module, padded, states, params, False) is not None:
         return module._torch_class.forward(module, packed, hx)
     pair = states if module.mode == "LSTM" and states is not None else (states, None)
-    y, hx = module._run(padded, pair, params, lengths, False)
+    y, hx = module._run(padded, pair, params, lengths, False, packed=True)
     flat = y.flatten(0, 1)
-    found = flat if places is None else _Unpad.apply(flat, places)
+    found = flat if places is None else _unpad(flat, places)
     kept = PackedSequence(found, batch_sizes, sorted_indices, unsorted_indices)
     return kept, _permuted(hx, unsorted_indices)
 
@@ -64,11 +65,27 @@ def _places(batch_sizes: Tensor, steps: int, rows: int) -> Tensor:
     return alive.view(steps * rows).nonzero().view(-1)
 
 
-class _Pad(torch.autograd.Function):
+def _pad(data: Tensor, places: Tensor, sizes: tuple[int, int]) -> Tensor:
     """(sum of lengths, I) to (T, B, I), zero past the ends.
 
     torch's own way, a copy for every step forward and back, takes as long as the kernels do.
     """
+    if _context.quiet():
+        return _Pad.apply(data, places, sizes)  # type: ignore[no-any-return]
+    # transforms and forward-mode derivatives know torch's operations, but not a Function
+    empty = data.new_zeros((sizes[0] * sizes[1], data.shape[1]))
+    return empty.index_copy(0, places, data).view(*sizes, -1)
+
+
+def _unpad(padded: Tensor, places: Tensor) -> Tensor:
+    """(T * B, I) to (sum of lengths, I)."""
+    if _context.quiet():
+        return _Unpad.apply(padded, places)  # type: ignore[no-any-return]
+    return padded.index_select(0, places)
+
+
+class _Pad(torch.autograd.Function):
+    """`_pad` with the derivative that is its inverse."""
 
     @staticmethod
     def forward(ctx: Any, data: Tensor, places: Tensor, sizes: tuple[int, int]) -> Tensor:  # type: ignore[override]
@@ -82,7 +99,7 @@ class _Pad(torch.autograd.Function):
 
 
 class _Unpad(torch.autograd.Function):
-    """(T * B, I) to (sum of lengths, I)."""
+    """`_unpad` with the derivative that is its inverse."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:  # type: ignore[override]

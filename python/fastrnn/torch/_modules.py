@@ -84,11 +84,12 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         lengths: Any,
         batch_first: bool,
         addresses: Addresses | None = None,
+        packed: bool = False,
     ) -> Any:
-        """A batch that `why_not` has no word against."""
+        """A batch that `why_not` has no word against; `packed` if it comes from such a sequence."""
         h_0, c_0 = states
         if _context.autocasts():
-            return self._run_cast(x, states, params, lengths, batch_first)
+            return self._run_cast(x, states, params, lengths, batch_first, packed)
         dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
         tensors = (x, h_0, c_0, params, lengths)
         known = addresses is not None and type(x) is Tensor
@@ -119,11 +120,18 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         return y.squeeze(1), hx
 
     def _run_cast(
-        self, x: Tensor, states: Any, params: list[Tensor], lengths: Any, batch_first: bool
+        self,
+        x: Tensor,
+        states: Any,
+        params: list[Tensor],
+        lengths: Any,
+        batch_first: bool,
+        packed: bool,
     ) -> Any:
         """Under autocast: float32 inside, the dtypes that torch.nn returns outside."""
         given = x if states[0] is None else states[0]
-        narrow = given.dtype if self.mode == "GRU" else torch.get_autocast_dtype("cpu")
+        stays = self.mode == "GRU" or (self.mode == "LSTM" and packed)
+        narrow = given.dtype if stays else torch.get_autocast_dtype("cpu")
         with torch.autocast("cpu", enabled=False):
             wide = tuple(None if s is None else s.float() for s in states)
             y, hx = self._run(x.float(), wide, params, lengths, batch_first)
