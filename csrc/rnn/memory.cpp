@@ -72,13 +72,13 @@ Block take(int64_t bytes) {
 }
 
 void give(Block block) {
-  while (true) {
+  for (bool counted = false;; counted = true) {
     void* unused = block.data;
     bool is_stale = false;
     {
       Cache& kept = cache();
       std::lock_guard<std::mutex> lock(kept.mutex);
-      block.given = ++kept.gives;
+      if (!counted) block.given = ++kept.gives;
       if (kept.holds(block.capacity)) {
         kept.blocks.push_back(block);
         kept.bytes += block.capacity;

@@ -19,7 +19,8 @@ def checked(call: str, x: Tensor, lengths: Any, batch_first: bool) -> Tensor:
             f"{call}: lengths is given but input has {x.dim()} dimensions, expected 3; "
             f"one sequence has nothing to pad, pass input[:n]"
         )
-    found = lengths if isinstance(lengths, Tensor) else torch.as_tensor(lengths)
+    # a copy of what may be written to before backward: versions of tensors are counted
+    found = lengths if isinstance(lengths, Tensor) else torch.tensor(lengths)
     rows = x.shape[0 if batch_first else 1]
     if found.is_floating_point() or found.is_complex() or found.dtype is torch.bool:
         raise TypeError(f"{call}: lengths has dtype {found.dtype}, expected integers")
@@ -118,10 +119,25 @@ def run_torch(module: Any, x: Tensor, hx: Any, lengths: Tensor | None) -> Any:
     if lengths is None:
         return forward(module, x, hx)
     batch_first = module.batch_first
-    packed = pack_padded_sequence(x, lengths, batch_first, enforce_sorted=False)
-    y, hx = forward(module, packed, hx)
+    # rows of no steps, which torch cannot pack, take one whose results are dropped
+    packed = pack_padded_sequence(x, lengths.clamp(min=1), batch_first, enforce_sorted=False)
+    y, after = forward(module, packed, hx)
     total = x.shape[1 if batch_first else 0]
-    return pad_packed_sequence(y, batch_first, total_length=total)[0], hx
+    y = pad_packed_sequence(y, batch_first, total_length=total)[0]
+    none = (lengths == 0).to(x.device)
+    if not bool(none.any()):
+        return y, after
+    y = y.masked_fill(none[:, None, None] if batch_first else none[None, :, None], 0)
+    pairs = zip(_tuple(after), _tuple(hx) or (None, None), strict=False)
+    after = tuple(
+        torch.where(none[None, :, None], torch.zeros_like(a) if h is None else h, a)
+        for a, h in pairs
+    )
+    return y, after if module.mode == "LSTM" else after[0]
+
+
+def _tuple(hx: Any) -> tuple[Any, ...]:
+    return tuple(hx) if isinstance(hx, (tuple, list)) else () if hx is None else (hx,)
 
 
 def _permuted(hx: Any, order: Tensor | None) -> Any:

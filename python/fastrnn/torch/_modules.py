@@ -92,8 +92,7 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
             return self._run_cast(x, states, params, lengths, batch_first, packed)
         dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
         tensors = (x, h_0, c_0, params, lengths)
-        known = addresses is not None and type(x) is Tensor
-        if not (known or (_context.eager() and in_memory(x, params))):
+        if not (addresses is not None or _context.eager()) or not in_memory(x, h_0, c_0, params):
             form = (_MODES[self.mode], self.num_layers, 2 if self.bidirectional else 1)
             y, h_n, c_n = _ops.call(*tensors, *form, batch_first, dropout)
             return (y, (h_n, c_n)) if self.mode == "LSTM" else (y, h_n)
@@ -147,9 +146,15 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
 _PLAIN = frozenset((Tensor, torch.nn.Parameter))
 
 
-def in_memory(x: Tensor, params: list[Tensor]) -> bool:
-    """Whether these tensors are nothing but numbers in memory."""
-    return type(x) in _PLAIN and not x.is_meta and _PLAIN.issuperset(map(type, params))
+def in_memory(x: Tensor, h_0: Any, c_0: Any, params: list[Tensor]) -> bool:
+    """Whether these tensors, states None or a tensor, are nothing but numbers in memory."""
+    return (
+        type(x) in _PLAIN
+        and not x.is_meta
+        and (h_0 is None or type(h_0) in _PLAIN)
+        and (c_0 is None or type(c_0) in _PLAIN)
+        and _PLAIN.issuperset(map(type, params))
+    )
 
 
 def draw_seed(dropout: float) -> int:
