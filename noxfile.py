@@ -51,10 +51,13 @@ def tests_long(session: nox.Session) -> None:
 
 @nox.session
 def tests_torch(session: nox.Session) -> None:
-    """fastrnn.torch by torch's and Keras' own tests, the long ones too; arguments go to pytest."""
+    """fastrnn.torch by its own, torch's and Keras' tests, the slow ones too: half an hour.
+
+    Arguments replace the choice of all of them: `nox -s tests_torch -- -m "not slow"`.
+    """
     session.install(".[test,proof]")
     given = session.posargs or ["-m", "slow or not slow"]
-    session.run("python", "-m", "pytest", "tests/adapters/torch_proof", *given)
+    session.run("python", "-m", "pytest", "tests/adapters", *given)
 
 
 @nox.session

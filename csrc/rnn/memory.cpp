@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <new>
@@ -14,16 +15,30 @@ namespace {
 constexpr int64_t small_alignment = 64;
 constexpr int64_t huge_page = int64_t(2) << 20;
 constexpr int64_t cache_limit = int64_t(1) << 30;  // kept for reuse, all threads together
+// A block that so many others came back after has no user any more: it makes room when there is none. Younger
+// ones stay, for in a loop that needs more than the limit the oldest is the one that is wanted next.
+constexpr int64_t stale_after = 64;
 
 struct Block {
   void* data;
   int64_t capacity;
+  int64_t given = 0;  // the cache's count when it came back
 };
 
 struct Cache {
   std::mutex mutex;
   std::vector<Block> blocks;
-  int64_t bytes = 0;
+  int64_t bytes = 0, gives = 0;
+
+  bool holds(int64_t capacity) const { return bytes + capacity <= cache_limit && blocks.size() < 256; }
+
+  Block remove(size_t index) {
+    const Block found = blocks[index];
+    blocks[index] = blocks.back();
+    blocks.pop_back();
+    bytes -= found.capacity;
+    return found;
+  }
 };
 
 // Never destroyed: tapes may be freed by the interpreter after static destructors ran.
@@ -48,13 +63,7 @@ Block take(int64_t bytes) {
       const bool fits = capacity >= rounded && capacity <= rounded + rounded / 4 + 4096;
       if (fits && (best < 0 || capacity < kept.blocks[best].capacity)) best = i;
     }
-    if (best >= 0) {
-      const Block found = kept.blocks[best];
-      kept.blocks[best] = kept.blocks.back();
-      kept.blocks.pop_back();
-      kept.bytes -= found.capacity;
-      return found;
-    }
+    if (best >= 0) return kept.remove(size_t(best));
   }
   void* data = std::aligned_alloc(size_t(alignment), size_t(rounded));
   if (data == nullptr) throw std::bad_alloc();
@@ -63,16 +72,26 @@ Block take(int64_t bytes) {
 }
 
 void give(Block block) {
-  {
-    Cache& kept = cache();
-    std::lock_guard<std::mutex> lock(kept.mutex);
-    if (kept.bytes + block.capacity <= cache_limit && kept.blocks.size() < 256) {
-      kept.blocks.push_back(block);
-      kept.bytes += block.capacity;
-      return;
+  for (bool counted = false;; counted = true) {
+    void* unused = block.data;
+    bool is_stale = false;
+    {
+      Cache& kept = cache();
+      std::lock_guard<std::mutex> lock(kept.mutex);
+      if (!counted) block.given = ++kept.gives;
+      if (kept.holds(block.capacity)) {
+        kept.blocks.push_back(block);
+        kept.bytes += block.capacity;
+        return;
+      }
+      const auto oldest = std::min_element(kept.blocks.begin(), kept.blocks.end(),
+                                           [](const Block& a, const Block& b) { return a.given < b.given; });
+      is_stale = oldest != kept.blocks.end() && block.given - oldest->given > stale_after;
+      if (is_stale) unused = kept.remove(size_t(oldest - kept.blocks.begin())).data;
     }
+    std::free(unused);
+    if (!is_stale) return;
   }
-  std::free(block.data);
 }
 
 }  // namespace

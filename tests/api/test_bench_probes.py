@@ -12,7 +12,7 @@ import pytest
 from bench.probes import load_probe, probe_names
 from bench.probes.base import SCHEMA, read_section
 from bench.probes.torch_epochs import AGREEMENT, measure
-from bench.probes.torch_overhead import three_ways
+from bench.probes.torch_overhead import MODES, ways_of
 from bench.sections import Grid
 from bench.torch_models import tasks
 
@@ -79,7 +79,8 @@ def test_epochs_of_torch_models_agree_and_are_timed(tmp_path):
         "recurrent PPO",
         "hydrology",
         "forecasting, 2 layers",
-        "bidirectional tagger",
+        "bidirectional tagger, padded head",
+        "bidirectional tagger, packed head",
     ]
     for row in rows:
         losses = row["losses"]
@@ -105,28 +106,28 @@ def test_loss_curves_that_differ_are_an_error():
 
 @pytest.mark.skipif(not HAS_TORCH, reason="calls through torch need torch")
 def test_calls_through_torch_are_timed_beside_the_bare_kernel(tmp_path):
-    rows = probe(tmp_path / "r.json", "torch-overhead", "--cells", "lstm")
-    assert [(row["call"], row["training"]) for row in rows] == [
-        ("LSTM", False), ("LSTM", True), ("LSTMCell", False), ("LSTMCell", True)
-    ]  # fmt: skip
-    assert all(row["us"][way] > 0 for row in rows for way in ("bare", "fastrnn", "torch"))
+    rows = probe(tmp_path / "r.json", "torch-overhead", "--cells", "gru")
+    assert [(row["call"], row["mode"]) for row in rows] == [
+        (name, mode) for name in ("GRU", "GRUCell") for mode in MODES
+    ]
+    for row in rows:
+        assert all(row["us"][way] > 0 for way in ("bare", "fastrnn", "torch"))
+        assert ("autograd" in row["us"]) == (row["mode"] != "forward")
 
 
 @pytest.mark.skipif(not HAS_TORCH, reason="calls through torch need torch")
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_the_three_ways_compute_the_same(cell):
+@pytest.mark.parametrize("name", ["LSTM", "LSTMCell", "GRU", "GRUCell", "RNN", "RNNCell"])
+def test_all_ways_compute_the_same(name):
     import torch
 
-    for is_cell in (False, True):
-        for training in (False, True):
-            ways = three_ways(cell, is_cell, training)
-            ours, theirs, bare = (ways[name]() for name in ("fastrnn", "torch", "bare"))
-            if not training:
-                ours, theirs, bare = (ours,), (theirs,), bare[:1]
-            for a, b in zip(ours, theirs, strict=True):
-                torch.testing.assert_close(a, b)
-            first = torch.from_numpy(bare[0]).reshape(theirs[0].shape)
-            torch.testing.assert_close(first, theirs[0])
+    for mode in MODES:
+        ways = ways_of(name, 64, mode)
+        found = [ways[way]() for way in ("bare", "fastrnn", "torch")]
+        if mode != "forward and backward":
+            found = [[each] for each in found]
+        for bare, ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs)
+            torch.testing.assert_close(bare, ours)
 
 
 def test_every_probe_shows_an_empty_result():

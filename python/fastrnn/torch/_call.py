@@ -31,7 +31,7 @@ def _rows(tensor: Tensor, batch_first: bool) -> tuple[Tensor, tuple[int, int, in
         tensor = tensor.contiguous()
         outer, inner, _ = tensor.stride()
     strides = (inner, outer) if batch_first else (outer, inner)
-    return tensor, (tensor.data_ptr(), *strides)
+    return tensor, (_address(tensor), *strides)
 
 
 def _room(stack: Stack, shape: tuple[int, ...], count: int) -> Tensor:
@@ -49,7 +49,16 @@ def reserve_room(count: int) -> Tensor:
 
 
 def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+    """Where it lies; 0 says absent to the engine, so a tensor without memory is refused."""
+    if tensor is None:
+        return 0
+    address = tensor.data_ptr()
+    if address == 0 and tensor.numel():
+        raise RuntimeError(
+            f"fastrnn.torch: a tensor of shape {tuple(tensor.shape)} has no memory, expected its "
+            f"numbers; its storage was emptied"
+        )
+    return address
 
 
 def run_forward(
@@ -65,8 +74,8 @@ def run_forward(
     batch_first: bool,
     dropout: float,
     reserve: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Run the stack over x (T, B, I), or (B, T, I): y, h_n and c_n.
+) -> tuple[Tensor, Tensor, Tensor | None, _core.Packed]:
+    """Run the stack over x (T, B, I), or (B, T, I): y, h_n, c_n and the weights used.
 
     `held` has the packed weights of an earlier call, which are used if they are still those of
     `params`, and gets those of this one. `addresses` are what it knows of `params`, if it does.
@@ -104,8 +113,8 @@ def run_forward(
         dropout,
         seed,
     )
-    held.run(_core.forward_at, stack, addresses, call)
-    return y, h_n, c_n
+    packed = held.run(_core.forward_at, stack, addresses, call)
+    return y, h_n, c_n, packed
 
 
 def run_step(
@@ -117,8 +126,8 @@ def run_step(
     c: Tensor | None,
     params: Sequence[Tensor],
     reserve: Tensor | None,
-) -> tuple[Tensor, Tensor | None]:
-    """One step of one layer over x (B, I): the next h and c. Arguments as of `run_forward`."""
+) -> tuple[Tensor, Tensor | None, _core.Packed]:
+    """One step over x (B, I): the next h and c, and the weights used; see `run_forward`."""
     x = plain(x)
     h = None if h is None else plain(h)
     c = None if c is None else plain(c)
@@ -133,11 +142,11 @@ def run_step(
     call = (
         1,
         rows,
-        x.data_ptr(),
+        _address(x),
         0,
         inputs,
-        0 if h is None else h.data_ptr(),
-        0 if c is None else c.data_ptr(),
+        _address(h),
+        _address(c),
         0,
         out,  # y of the one step is h_n: written twice, alike
         0,
@@ -150,8 +159,8 @@ def run_step(
         0.0,
         0,
     )
-    held.run(_core.forward_at, stack, addresses, call)
-    return next_h, next_c
+    packed = held.run(_core.forward_at, stack, addresses, call)
+    return next_h, next_c, packed
 
 
 def run_backward(

@@ -72,7 +72,7 @@ class Cell(torch.nn.RNNCellBase):
         shape = x.shape
         if len(shape) not in (1, 2) or shape[-1] != self.input_size or shape[0] == 0:
             return f"input has shape {tuple(shape)}"
-        reason = why_not_input(x, dtype, False)
+        reason = why_not_input(x, params, False)
         if reason is not None:
             return reason
         reason = why_slower(self, dtype, params, 1, 1 if len(shape) == 1 else shape[0])
@@ -81,13 +81,12 @@ class Cell(torch.nn.RNNCellBase):
         states = hx if self._states == 2 else (hx,)
         if not isinstance(states, (tuple, list)) or len(states) != self._states:
             return "hx is not a pair"
-        return why_not_states(states, (*shape[:-1], self.hidden_size), dtype, False)
+        return why_not_states(states, (*shape[:-1], self.hidden_size), x, dtype, False)
 
     def _run(
         self, x: Tensor, h: Any, c: Any, params: list[Tensor], addresses: Addresses | None
     ) -> tuple[Tensor, ...]:
-        known = addresses is not None and type(x) is Tensor
-        if not (known or (_context.eager() and in_memory(x, params))):
+        if not (addresses is not None or _context.eager()) or not in_memory(x, h, c, params):
             h_0, c_0 = (None if s is None else s.unsqueeze(0) for s in (h, c))
             tensors = (x.unsqueeze(0), h_0, c_0, params, None)
             found = _ops.call(*tensors, self._cell(), 1, 1, False, 0.0)
@@ -99,7 +98,7 @@ class Cell(torch.nn.RNNCellBase):
         if torch.is_grad_enabled() and wants_grad(x, h, c, params):
             found = Step.apply(held, addresses, stack, x, h, c, *params)
             return found if isinstance(found, tuple) else (found,)
-        next_h, next_c = run_step(stack, held, addresses, x, h, c, params, None)
+        next_h, next_c, _ = run_step(stack, held, addresses, x, h, c, params, None)
         return (next_h,) if next_c is None else (next_h, next_c)
 
     def stack(self, dtype: torch.dtype) -> Stack:

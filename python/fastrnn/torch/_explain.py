@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from .. import _core
 from ..config import Report
@@ -13,6 +14,7 @@ from . import _context
 from ._cells import Cell
 from ._function import wants_grad
 from ._modules import Recurrent, in_memory
+from ._weights import addresses_of
 from ._why import why_not
 
 _TORCH = "torch.nn"
@@ -50,6 +52,11 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
             f"explain: module is a {type(module).__name__}, expected one of fastrnn.torch; "
             f"fastrnn.torch.convert makes it one"
         )
+    if isinstance(input, PackedSequence):
+        raise TypeError(
+            "explain: input is a PackedSequence, expected the tensor it was packed from; the call "
+            "goes the same way"
+        )
     params = module._weights()
     facts: dict[str, Any] = {"call": type(module).__name__}
     if isinstance(module, Cell):
@@ -59,13 +66,13 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
     if reason is not None:
         facts |= {"path": _TORCH, "why": reason}
         return Report(f"{type(module).__name__}, input {tuple(input.shape)}", facts)
-    direct = _context.eager() and in_memory(input, params)
+    states = hx if isinstance(hx, (tuple, list)) else (hx, None)
+    direct = _context.eager() and in_memory(input, states[0], states[1], params)
     stack = module.stack(params[1].dtype)
     why = "an eager call on tensors in CPU memory"
     if not direct:
         why = "somebody traces, transforms or watches the call, or its tensors are no memory"
     facts |= {"path": _KERNEL if direct else _OPERATOR, "why": why}
-    states = hx if isinstance(hx, (tuple, list)) else (hx, None)
     grad = torch.is_grad_enabled() and wants_grad(input, states[0], states[1], params)
     facts["gradients"] = "kernels" if grad else "none: no gradient is asked for"
     facts["second gradients"] = "plain torch operations over the forward, run again"
@@ -85,5 +92,5 @@ def _plan(stack: Any, module: Any, input: Tensor, params: Any, training: bool) -
     else:
         steps, rows = (shape[1], shape[0]) if module.batch_first else shape[:2]
     weights = [p.detach().contiguous() for p in params]
-    packed = stack.pack(tuple(p.data_ptr() for p in weights))
+    packed = stack.pack(addresses_of(weights))
     return {"T": steps, "B": rows} | _core.plan(packed, steps, rows, training)

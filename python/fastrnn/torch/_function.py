@@ -6,6 +6,7 @@ an `autograd.Function` around the same engine call costs less (decision 0017).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from .. import _core
 from . import _composite
 from ._call import reserve_room, run_backward, run_forward, run_step
 from ._stack import Stack
-from ._weights import Addresses, Held
+from ._weights import Addresses, Held, addresses_of, readable
 
 
 class Options(NamedTuple):
@@ -33,7 +34,7 @@ def room_for_backward(options: Options, x: Tensor, lengths: Tensor | None) -> Te
     """A reserve for this call, of just the rows that are alive."""
     first, second, _ = x.shape
     steps, rows = (second, first) if options.batch_first else (first, second)
-    alive = steps * rows if lengths is None else int(lengths.sum())
+    alive = steps * rows if lengths is None else int(lengths.clamp(0, steps).sum())
     return reserve_room(options.stack.reserve_bytes(steps, rows, alive))
 
 
@@ -62,16 +63,18 @@ class Scan(Function):
         stack, batch_first, dropout, seed = options
         reserve = room_for_backward(options, x, lengths)
         inputs = (x, h_0, c_0, params, lengths)
-        found = run_forward(stack, held, addresses, *inputs, seed, batch_first, dropout, reserve)
-        ctx.options, ctx.packed = options, held.packed
+        given = (*inputs, seed, batch_first, dropout, reserve)
+        *found, packed = run_forward(stack, held, addresses, *given)
+        ctx.options, ctx.packed = options, weakref.ref(packed)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, h_0, c_0, lengths, reserve, *params)
-        return found if stack.has_c else found[:2]
+        return tuple(found) if stack.has_c else (found[0], found[1])
 
     @staticmethod
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Any, ...]:
-        options, packed = ctx.options, ctx.packed
+        options = ctx.options
         x, h_0, c_0, lengths, reserve, *params = ctx.saved_tensors
+        packed = _weights_used(ctx, options.stack, params)
         d_y, d_h_n, d_c_n = d_outputs if options.stack.has_c else (*d_outputs, None)
         if d_y is None and d_h_n is None and d_c_n is None:
             return (None,) * (7 + len(params))
@@ -89,6 +92,15 @@ class Scan(Function):
         if h_0 is None:
             d_h_0 = d_c_0 = None
         return None, None, None, d_x, d_h_0, d_c_0, None, *d_params
+
+
+def _weights_used(ctx: Any, stack: Stack, params: list[Tensor]) -> _core.Packed:
+    """The packed weights of the forward call; packed anew if nobody has them any more.
+
+    A graph must not keep them: its nodes live for as long as somebody holds a result.
+    """
+    packed = ctx.packed()
+    return stack.pack(addresses_of(readable(params))) if packed is None else packed
 
 
 class ScanBackward(Function):
@@ -181,8 +193,8 @@ class Step(Function):
     ) -> Tensor | tuple[Tensor, ...]:
         rows = x.shape[0]
         reserve = reserve_room(stack.reserve_bytes(1, rows, rows))
-        next_h, next_c = run_step(stack, held, addresses, x, h, c, params, reserve)
-        ctx.stack, ctx.packed = stack, held.packed
+        next_h, next_c, packed = run_step(stack, held, addresses, x, h, c, params, reserve)
+        ctx.stack, ctx.packed = stack, weakref.ref(packed)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, h, c, reserve, *params)
         return next_h if next_c is None else (next_h, next_c)
@@ -193,6 +205,7 @@ class Step(Function):
         x, h, c, reserve, *params = ctx.saved_tensors
         if all(d is None for d in d_outputs):
             return (None,) * (6 + len(params))
+        packed = _weights_used(ctx, stack, params)
         d_states = d_outputs if stack.has_c else (*d_outputs, None)
         d_h_n, d_c_n, x, h_0, c_0 = (
             None if t is None else t.unsqueeze(0) for t in (*d_states, x, h, c)
@@ -200,14 +213,14 @@ class Step(Function):
         if torch.is_grad_enabled():
             options = Options(stack, False, 0.0, 0)
             saved = (x, h_0, c_0, None, reserve, *params)
-            found: Any = ScanBackward.apply(options, ctx.packed, None, d_h_n, d_c_n, *saved)
+            found: Any = ScanBackward.apply(options, packed, None, d_h_n, d_c_n, *saved)
             if stack.has_c:
                 d_x, d_h, d_c, *d_params = found
             else:
                 (d_x, d_h, *d_params), d_c = found, None
         else:
             given = (None, d_h_n, d_c_n, x, None, 0, False, 0.0, reserve)
-            d_x, d_h, d_c, d_params = run_backward(stack, ctx.packed, *given)
+            d_x, d_h, d_c, d_params = run_backward(stack, packed, *given)
         d_h = None if h is None else d_h.squeeze(0)
         d_c = None if c is None else d_c.squeeze(0)
         return None, None, None, d_x.squeeze(0), d_h, d_c, *d_params

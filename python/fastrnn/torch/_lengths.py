@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
+from . import _context
 from ._why import why_not
 
 
@@ -18,7 +19,8 @@ def checked(call: str, x: Tensor, lengths: Any, batch_first: bool) -> Tensor:
             f"{call}: lengths is given but input has {x.dim()} dimensions, expected 3; "
             f"one sequence has nothing to pad, pass input[:n]"
         )
-    found = lengths if isinstance(lengths, Tensor) else torch.as_tensor(lengths)
+    # a copy of what may be written to before backward: versions of tensors are counted
+    found = lengths if isinstance(lengths, Tensor) else torch.tensor(lengths)
     rows = x.shape[0 if batch_first else 1]
     if found.is_floating_point() or found.is_complex() or found.dtype is torch.bool:
         raise TypeError(f"{call}: lengths has dtype {found.dtype}, expected integers")
@@ -46,14 +48,14 @@ def run_packed(module: Any, packed: PackedSequence, hx: Any, lengths: Any) -> An
             padded = data.view(steps, rows, -1)
         else:
             places = _places(batch_sizes, steps, rows)
-            padded = _Pad.apply(data, places, (steps, rows))
+            padded = _pad(data, places, (steps, rows))
     states = hx if hx is None else _permuted(hx, sorted_indices)
     if padded.dim() != 3 or why_not(module, padded, states, params, False) is not None:
         return module._torch_class.forward(module, packed, hx)
     pair = states if module.mode == "LSTM" and states is not None else (states, None)
-    y, hx = module._run(padded, pair, params, lengths, False)
+    y, hx = module._run(padded, pair, params, lengths, False, packed=True)
     flat = y.flatten(0, 1)
-    found = flat if places is None else _Unpad.apply(flat, places)
+    found = flat if places is None else _unpad(flat, places)
     kept = PackedSequence(found, batch_sizes, sorted_indices, unsorted_indices)
     return kept, _permuted(hx, unsorted_indices)
 
@@ -64,11 +66,27 @@ def _places(batch_sizes: Tensor, steps: int, rows: int) -> Tensor:
     return alive.view(steps * rows).nonzero().view(-1)
 
 
-class _Pad(torch.autograd.Function):
+def _pad(data: Tensor, places: Tensor, sizes: tuple[int, int]) -> Tensor:
     """(sum of lengths, I) to (T, B, I), zero past the ends.
 
     torch's own way, a copy for every step forward and back, takes as long as the kernels do.
     """
+    if _context.quiet():
+        return _Pad.apply(data, places, sizes)  # type: ignore[no-any-return]
+    # transforms and forward-mode derivatives know torch's operations, but not a Function
+    empty = data.new_zeros((sizes[0] * sizes[1], data.shape[1]))
+    return empty.index_copy(0, places, data).view(*sizes, -1)
+
+
+def _unpad(padded: Tensor, places: Tensor) -> Tensor:
+    """(T * B, I) to (sum of lengths, I)."""
+    if _context.quiet():
+        return _Unpad.apply(padded, places)  # type: ignore[no-any-return]
+    return padded.index_select(0, places)
+
+
+class _Pad(torch.autograd.Function):
+    """`_pad` with the derivative that is its inverse."""
 
     @staticmethod
     def forward(ctx: Any, data: Tensor, places: Tensor, sizes: tuple[int, int]) -> Tensor:  # type: ignore[override]
@@ -82,7 +100,7 @@ class _Pad(torch.autograd.Function):
 
 
 class _Unpad(torch.autograd.Function):
-    """(T * B, I) to (sum of lengths, I)."""
+    """`_unpad` with the derivative that is its inverse."""
 
     @staticmethod
     def forward(ctx: Any, padded: Tensor, places: Tensor) -> Tensor:  # type: ignore[override]
@@ -101,10 +119,25 @@ def run_torch(module: Any, x: Tensor, hx: Any, lengths: Tensor | None) -> Any:
     if lengths is None:
         return forward(module, x, hx)
     batch_first = module.batch_first
-    packed = pack_padded_sequence(x, lengths, batch_first, enforce_sorted=False)
-    y, hx = forward(module, packed, hx)
+    # rows of no steps, which torch cannot pack, take one whose results are dropped
+    packed = pack_padded_sequence(x, lengths.clamp(min=1), batch_first, enforce_sorted=False)
+    y, after = forward(module, packed, hx)
     total = x.shape[1 if batch_first else 0]
-    return pad_packed_sequence(y, batch_first, total_length=total)[0], hx
+    y = pad_packed_sequence(y, batch_first, total_length=total)[0]
+    none = (lengths == 0).to(x.device)
+    if not bool(none.any()):
+        return y, after
+    y = y.masked_fill(none[:, None, None] if batch_first else none[None, :, None], 0)
+    pairs = zip(_tuple(after), _tuple(hx) or (None, None), strict=False)
+    after = tuple(
+        torch.where(none[None, :, None], torch.zeros_like(a) if h is None else h, a)
+        for a, h in pairs
+    )
+    return y, after if module.mode == "LSTM" else after[0]
+
+
+def _tuple(hx: Any) -> tuple[Any, ...]:
+    return tuple(hx) if isinstance(hx, (tuple, list)) else () if hx is None else (hx,)
 
 
 def _permuted(hx: Any, order: Tensor | None) -> Any:

@@ -84,15 +84,15 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         lengths: Any,
         batch_first: bool,
         addresses: Addresses | None = None,
+        packed: bool = False,
     ) -> Any:
-        """A batch that `why_not` has no word against."""
+        """A batch that `why_not` has no word against; `packed` if it comes from such a sequence."""
         h_0, c_0 = states
         if _context.autocasts():
-            return self._run_cast(x, states, params, lengths, batch_first)
+            return self._run_cast(x, states, params, lengths, batch_first, packed)
         dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
         tensors = (x, h_0, c_0, params, lengths)
-        known = addresses is not None and type(x) is Tensor
-        if not (known or (_context.eager() and in_memory(x, params))):
+        if not (addresses is not None or _context.eager()) or not in_memory(x, h_0, c_0, params):
             form = (_MODES[self.mode], self.num_layers, 2 if self.bidirectional else 1)
             y, h_n, c_n = _ops.call(*tensors, *form, batch_first, dropout)
             return (y, (h_n, c_n)) if self.mode == "LSTM" else (y, h_n)
@@ -119,11 +119,18 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         return y.squeeze(1), hx
 
     def _run_cast(
-        self, x: Tensor, states: Any, params: list[Tensor], lengths: Any, batch_first: bool
+        self,
+        x: Tensor,
+        states: Any,
+        params: list[Tensor],
+        lengths: Any,
+        batch_first: bool,
+        packed: bool,
     ) -> Any:
         """Under autocast: float32 inside, the dtypes that torch.nn returns outside."""
         given = x if states[0] is None else states[0]
-        narrow = given.dtype if self.mode == "GRU" else torch.get_autocast_dtype("cpu")
+        stays = self.mode == "GRU" or (self.mode == "LSTM" and packed)
+        narrow = given.dtype if stays else torch.get_autocast_dtype("cpu")
         with torch.autocast("cpu", enabled=False):
             wide = tuple(None if s is None else s.float() for s in states)
             y, hx = self._run(x.float(), wide, params, lengths, batch_first)
@@ -139,9 +146,15 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
 _PLAIN = frozenset((Tensor, torch.nn.Parameter))
 
 
-def in_memory(x: Tensor, params: list[Tensor]) -> bool:
-    """Whether these tensors are nothing but numbers in memory."""
-    return type(x) in _PLAIN and not x.is_meta and _PLAIN.issuperset(map(type, params))
+def in_memory(x: Tensor, h_0: Any, c_0: Any, params: list[Tensor]) -> bool:
+    """Whether these tensors, states None or a tensor, are nothing but numbers in memory."""
+    return (
+        type(x) in _PLAIN
+        and not x.is_meta
+        and (h_0 is None or type(h_0) in _PLAIN)
+        and (c_0 is None or type(c_0) in _PLAIN)
+        and _PLAIN.issuperset(map(type, params))
+    )
 
 
 def draw_seed(dropout: float) -> int:

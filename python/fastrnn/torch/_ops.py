@@ -91,7 +91,7 @@ def scan(
         if reserve.numel() <= _CLEARED_BYTES:
             reserve.zero_()
     with weights_of(stack, params) as held:
-        y, h_n, c_n = run_forward(
+        y, h_n, c_n, _ = run_forward(
             stack,
             held,
             None,

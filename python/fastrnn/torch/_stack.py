@@ -77,7 +77,7 @@ class Stack:
     def too_short(self, steps: int, rows: int) -> bool:
         """Whether the call is over before its parameters have been compared with the packed ones.
 
-        Found by `python -m bench.torch_calls`; torch.nn's LSTM is slower still.
+        torch.nn's LSTM layer is slower still. `bench probe torch-overhead` has such calls.
         """
         return self.is_wide and steps <= 4 and rows < 12 and steps * rows <= 12
 

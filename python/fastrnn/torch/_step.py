@@ -77,14 +77,19 @@ def quick_step(held: Held, own: dict[str, Any], x: Tensor, hx: Any) -> Any:
     if not stack.bias:
         params = params[:2]
     # held.known(params), here: a call takes a twentieth of the step
+    if held.params is None or [*map(id, params)] != held.ids:
+        return None
     found = tuple([p.data_ptr() for p in params])
-    if held.params is None or found != held.addresses or [*map(id, params)] != held.ids:
+    if found != held.addresses or not held.are_whole(params):
         return None
     if _grad_enabled() and wants_grad(x, h, c, params):
         return Step.apply(held, found, stack, x, h, c, *params)
     next_h = _empty_like(h)
     next_c: Any = None if c is None else _empty_like(c)
     first, second = (0, 0) if c is None else (c.data_ptr(), next_c.data_ptr())
-    call = (x_shape[0], x.data_ptr(), h.data_ptr(), first, next_h.data_ptr(), second)
+    x_at, h_at = x.data_ptr(), h.data_ptr()
+    if not x_at or not h_at or (c is not None and not first):  # emptied storages
+        return None
+    call = (x_shape[0], x_at, h_at, first, next_h.data_ptr(), second)
     held.packed = _step_at(held.packed or stack.pack(found), found, *call)
     return next_h if c is None else (next_h, next_c)

@@ -34,8 +34,7 @@ class Held:
     """What a module, or an operator for some addresses, keeps of its last call. Never copied.
 
     `stack` says what the kernels are told, `packed` has the weights in their order. `params` are
-    Parameters that were found fit, and `addresses` where they lay: neither their shape nor their
-    dtype can have changed where both are the same.
+    Parameters that were found fit, and `addresses` where they lay.
     """
 
     __slots__ = (
@@ -55,6 +54,12 @@ class Held:
         self.ids: list[int] = []  # of `params`, which live as long as they are here
         self.shapes: Any = None  # of a cell's input and state
 
+    def __deepcopy__(self, _: Any) -> Held:
+        return Held()  # the copy of a module begins anew
+
+    def __reduce__(self) -> Any:
+        return Held, ()
+
     def take(self, stack: Stack) -> Stack:
         """Begin with a stack: nothing of another one holds for it."""
         self.packed = self.params = self.shapes = None
@@ -63,12 +68,22 @@ class Held:
 
     def known(self, params: list[Any]) -> Addresses | None:
         """Where the parameters lie, if they are those that were found fit, at the same place."""
-        if self.params is None:
+        if self.params is None or [*map(id, params)] != self.ids:
             return None
         addresses = tuple([p.data_ptr() for p in params])
-        if addresses != self.addresses:
+        if addresses != self.addresses or not self.are_whole(params):
             return None
-        return addresses if [*map(id, params)] == self.ids else None
+        return addresses
+
+    def are_whole(self, params: list[Any]) -> bool:
+        """Whether Parameters at the same place still have the shapes and the order they had.
+
+        `p.data = p.data.t()` and `p.data = p.data[:n]` change neither identity nor address.
+        """
+        stack: Any = self.stack
+        if [p.shape for p in params] != stack.shapes:
+            return False
+        return all(p.is_contiguous() for p in params)
 
     def learn(self, params: list[Any]) -> None:
         """Take note of parameters that were found fit, if they are a module's own."""
@@ -79,9 +94,13 @@ class Held:
             if 0 not in self.addresses:
                 self.params = params
 
-    def run(self, engine: Any, stack: Stack, addresses: Addresses, call: Any) -> None:
-        """A call of the engine with the parameters as they are."""
-        self.packed = engine(self.packed or stack.pack(addresses), addresses, *call)
+    def run(self, engine: Any, stack: Stack, addresses: Addresses, call: Any) -> Any:
+        """A call of the engine with the parameters as they are; returns what they were packed to.
+
+        Other threads may call the module meanwhile, so `self.packed` is not asked again.
+        """
+        used = self.packed = engine(self.packed or stack.pack(addresses), addresses, *call)
+        return used
 
 
 def held_by(module: torch.nn.Module) -> Held:
@@ -122,11 +141,10 @@ def refresh(held: Held, stack: Stack, params: Sequence[Tensor]) -> Any:
     """The packed weights of the parameters as they are."""
     params = readable(params)
     addresses = addresses_of(params)
-    if held.packed is None:
-        held.packed = stack.pack(addresses)
-    else:
-        held.packed = _core.renew_at(held.packed, addresses)
-    return held.packed
+    packed = held.packed
+    packed = stack.pack(addresses) if packed is None else _core.renew_at(packed, addresses)
+    held.packed = packed
+    return packed
 
 
 @contextmanager

@@ -30,7 +30,7 @@ def why_not(
     axes, casts = x.dim(), _context.autocasts()
     if axes not in (2, 3) or x.shape[-1] != module.input_size:
         return f"input has shape {tuple(x.shape)}"
-    reason = why_not_input(x, dtype, casts)
+    reason = why_not_input(x, params, casts)
     if reason is not None:
         return reason
     if x.shape[0] == 0 or (axes == 3 and x.shape[1] == 0):
@@ -51,7 +51,7 @@ def why_not(
     states = hx if module.mode == "LSTM" else (hx,)
     if not isinstance(states, (tuple, list)) or len(states) != (2 if module.mode == "LSTM" else 1):
         return "hx is not a pair"
-    return why_not_states(states, expected, dtype, casts)
+    return why_not_states(states, expected, x, dtype, casts)
 
 
 def why_not_params(module: Any, params: list[Any]) -> str | None:
@@ -72,9 +72,10 @@ def why_not_params(module: Any, params: list[Any]) -> str | None:
     return None
 
 
-def why_not_input(x: Tensor, dtype: torch.dtype, casts: bool) -> str | None:
+def why_not_input(x: Tensor, params: list[Any], casts: bool) -> str | None:
     """About an input of the right shape, and what surrounds the call."""
-    if not (x.is_cpu or x.is_meta):
+    dtype = params[1].dtype
+    if not (x.is_cpu or (x.is_meta and params[1].is_meta)):
         return f"input is on {x.device}, and this version's kernels on the CPU"
     if casts and dtype is not torch.float32:
         return "autocast is on, and leaves parameters of this dtype alone"
@@ -88,7 +89,7 @@ def why_not_input(x: Tensor, dtype: torch.dtype, casts: bool) -> str | None:
 def why_slower(
     module: Any, dtype: torch.dtype, params: list[Any], steps: int, rows: int
 ) -> str | None:
-    """Whether torch.nn is quicker at calls of few steps (`python -m bench.torch_calls`).
+    """Whether torch.nn is quicker at calls of few steps (`bench probe torch-overhead`).
 
     A call compares the weights with the packed ones, which reads them once more; over wide weights
     a few rows and steps are done in the same time. And backward makes transposed weights and sums
@@ -111,13 +112,13 @@ def why_slower(
 
 
 def why_not_states(
-    states: Any, expected: tuple[int, ...], dtype: torch.dtype, casts: bool
+    states: Any, expected: tuple[int, ...], x: Tensor, dtype: torch.dtype, casts: bool
 ) -> str | None:
     """About initial states; `expected` is the shape of each."""
     for state in states:
         if not isinstance(state, Tensor) or state.shape != expected:
             return f"a state does not have the shape {expected}"
-        if not (state.is_cpu or state.is_meta):
+        if not (state.is_cpu or (state.is_meta and x.is_meta)):
             return f"a state is on {state.device}, and this version's kernels on the CPU"
         if state.dtype is not dtype and not (casts and state.dtype in _NARROW):
             return f"a state has dtype {state.dtype} and the parameters {dtype}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tolerances import GRADCHECK
 from torch_twins import CELLS, H, I, assert_close, hx, leaves, run, state, tensors, twins
 
 import fastrnn.torch as ft
@@ -57,8 +58,8 @@ def test_second_derivatives(name: str, options: Any) -> None:
         names = dict(zip((n for n, _ in cell.named_parameters()), rest[len(states) :], strict=True))
         return tensors(torch.func.functional_call(cell, names, (x, hx(name, rest[: len(states)]))))
 
-    assert torch.autograd.gradcheck(call, arguments, atol=1e-8, rtol=1e-6)
-    assert torch.autograd.gradgradcheck(call, arguments, atol=1e-8, rtol=1e-6)
+    assert torch.autograd.gradcheck(call, arguments, **GRADCHECK)
+    assert torch.autograd.gradgradcheck(call, arguments, **GRADCHECK)
 
 
 @every_cell

@@ -1,30 +1,48 @@
-"""The operators: what torch's own checkers, compilers and transforms make of them."""
+"""The operators, called as they are: torch's checker, and derivatives against numerical ones.
+
+Cases in which every pair of options occurs; torch_proof has the whole product for the layers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch_twins import LAYERS, assert_close, hx, leaves, state, tensors, twins
-
-import fastrnn.torch as ft
+from covering import covering_rows
+from tolerances import GRADCHECK
+from torch.autograd import gradcheck, gradgradcheck
+from torch_twins import leaves
 
 T, B, I, H = 4, 3, 3, 4
 CELLS = ["lstm", "gru", "rnn_tanh", "rnn_relu"]
-STACKS = [(1, 1), (3, 1), (2, 2)]
 LENGTHS = torch.tensor([2, 4, 0])
-every_layer = pytest.mark.parametrize(("name", "options"), LAYERS)
+FACTORS: dict[str, list[Any]] = {
+    "cell": CELLS,
+    "layers": [1, 2, 3],
+    "directions": [1, 2],
+    "ragged": [False, True],
+    "dropout": [0.0, 0.5],
+    "batch_first": [False, True],
+    "states": [False, True],
+    "arriving": ["y", "h_n", "c_n", "all", "none"],
+}
+ROWS = [
+    row | {"arriving": "all"} if row["cell"] != "lstm" and row["arriving"] == "c_n" else row
+    for row in covering_rows(FACTORS, 2, seed=0)
+]
+every_pair = pytest.mark.parametrize("row", ROWS, ids=lambda r: "-".join(map(str, r.values())))
 
 
 def arguments(
     cell: str,
     layers: int,
     directions: int,
-    lengths: Any = None,
-    dropout: float = 0.0,
-    batch_first: bool = False,
-    states: bool = True,
+    ragged: bool,
+    dropout: float,
+    batch_first: bool,
+    states: bool,
 ) -> tuple[Any, ...]:
     """Of a call of fastrnn::scan that asks for gradients of everything."""
     gates = {"lstm": 4, "gru": 3}.get(cell, 1)
@@ -35,211 +53,79 @@ def arguments(
             shapes = [(gates * H, inputs), (gates * H, H), (gates * H,), (gates * H,)]
             params += leaves(*(torch.randn(s, dtype=torch.float64) / 2 for s in shapes))
     outer = (B, T) if batch_first else (T, B)
-    scans = layers * directions
     (x,) = leaves(torch.randn(*outer, I, dtype=torch.float64))
-    h_0, c_0 = leaves(*torch.randn(2, scans, B, H, dtype=torch.float64))
-    seed = torch.tensor(11) if dropout else None
+    h_0, c_0 = leaves(*torch.randn(2, layers * directions, B, H, dtype=torch.float64))
     given = (h_0 if states else None, c_0 if states and cell == "lstm" else None)
-    return x, *given, params, lengths, seed, cell, layers, directions, batch_first, dropout, True
+    seed = torch.tensor(11) if dropout else None
+    form = (cell, layers, directions, batch_first, dropout, True)
+    return x, *given, params, LENGTHS if ragged else None, seed, *form
 
 
-@pytest.mark.parametrize("lengths", [None, LENGTHS])
-@pytest.mark.parametrize(("layers", "directions"), STACKS)
-@pytest.mark.parametrize("cell", CELLS)
-def test_gradients(cell: str, layers: int, directions: int, lengths: Any) -> None:
-    x, h_0, c_0, params, *rest = arguments(cell, layers, directions, lengths)
-    given = [t for t in (x, h_0, c_0) if t is not None]
+def function_of_leaves(row: dict[str, Any]) -> tuple[Callable[..., Any], list[Any]]:
+    """The results that a loss depends on, as a function of inputs and parameters; and those."""
+    arriving = row["arriving"]
+    x, h_0, c_0, params, *rest = arguments(**{k: v for k, v in row.items() if k != "arriving"})
+    inputs = [t for t in (x, h_0, c_0) if t is not None]
+    names = ("y", "h_n", "c_n") if row["cell"] == "lstm" else ("y", "h_n")
 
-    def call(*flat: Any) -> Any:
-        states = (*flat[1 : len(given)], None)[:2]
-        found = torch.ops.fastrnn.scan(flat[0], *states, list(flat[len(given) :]), *rest)
-        return found[: 3 if cell == "lstm" else 2]
+    def function(*flat: Any) -> Any:
+        states = (*flat[1 : len(inputs)], None, None)[:2]
+        found = torch.ops.fastrnn.scan(flat[0], *states, [*flat[len(inputs) :]], *rest)
+        results = dict(zip(names, found[: len(names)], strict=True))
+        if arriving == "none":  # connected to all, but of no weight
+            return sum((0.0 * part).sum() for part in results.values())
+        return tuple(results.values()) if arriving == "all" else results[arriving]
 
-    assert torch.autograd.gradcheck(call, (*given, *params), atol=1e-8, rtol=1e-6)
+    return function, [*inputs, *params]
 
 
-@pytest.mark.parametrize("wanted", [(0,), (1,), (0, 1)])
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize(("layers", "directions"), [(1, 1), (2, 2)])
-@pytest.mark.parametrize("cell", CELLS)
-def test_second_gradients(
-    cell: str, layers: int, directions: int, dropout: float, wanted: tuple[int, ...]
-) -> None:
-    x, h_0, c_0, params, *rest = arguments(cell, layers, directions, LENGTHS, dropout)
-    some = params[:2]  # all of them take minutes
+def test_the_rows_have_every_option() -> None:
+    for cell in CELLS:
+        mine = [row for row in ROWS if row["cell"] == cell]
+        for factor, levels in FACTORS.items():
+            if factor not in ("cell", "arriving"):
+                assert {row[factor] for row in mine} == set(levels)
+        absent = set() if cell == "lstm" else {"c_n"}
+        assert {row["arriving"] for row in mine} == set(FACTORS["arriving"]) - absent
 
-    def call(x: Any, h_0: Any, *flat: Any) -> Any:
-        full = [*flat, *params[2:]]
-        found = torch.ops.fastrnn.scan(x, h_0, c_0, full, *rest)
-        return tuple(found[index] for index in wanted)
 
-    assert torch.autograd.gradgradcheck(call, (x, h_0, *some), atol=1e-7, rtol=1e-5)
+@every_pair
+def test_gradients(row: dict[str, Any]) -> None:
+    assert gradcheck(*function_of_leaves(row), **GRADCHECK)
+
+
+@every_pair
+def test_second_gradients(row: dict[str, Any]) -> None:
+    """Along random directions; element by element it is marked slow, below."""
+    assert gradgradcheck(*function_of_leaves(row), fast_mode=True, **GRADCHECK)
+
+
+@pytest.mark.slow
+@every_pair
+def test_second_gradients_in_full(row: dict[str, Any]) -> None:
+    assert gradgradcheck(*function_of_leaves(row), **GRADCHECK)
 
 
 @pytest.mark.parametrize("states", [False, True])
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_opcheck(cell: str, states: bool) -> None:
-    for lengths, dropout, batch_first in (
-        (None, 0.0, False),
-        (LENGTHS, 0.0, True),
-        (None, 0.5, False),
+    for ragged, dropout, batch_first in (
+        (False, 0.0, False),
+        (True, 0.0, True),
+        (False, 0.5, False),
     ):
-        given = arguments(cell, 2, 2, lengths, dropout, batch_first, states)
+        given = arguments(cell, 2, 2, ragged, dropout, batch_first, states)
         torch.library.opcheck(torch.ops.fastrnn.scan.default, given)
         plain = [t.detach() if isinstance(t, torch.Tensor) else t for t in given[:3]]
         params = [p.detach() for p in given[3]]
         y, h_n, c_n, reserve = torch.ops.fastrnn.scan(*plain, params, *given[4:])
         d_c = torch.randn_like(c_n) if cell == "lstm" else None
-        back = (
-            torch.randn_like(y),
-            torch.randn_like(h_n),
-            d_c,
-            *plain,
-            params,
-            *given[4:6],
-            reserve,
-        )
-        torch.library.opcheck(torch.ops.fastrnn.scan_backward.default, (*back, *given[6:11]))
+        d_outputs = (torch.randn_like(y), torch.randn_like(h_n), d_c)
+        back = (*d_outputs, *plain, params, *given[4:6], reserve, *given[6:11])
+        torch.library.opcheck(torch.ops.fastrnn.scan_backward.default, back)
 
 
-@every_layer
-def test_compiled_without_a_break(name: str, options: Any) -> None:
-    torch._dynamo.reset()  # its cache belongs to forward, which all modules here share
-    theirs, ours = twins(name, I, H, 2, bidirectional=True, **options)
-    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
-    x, states = torch.randn(T, B, I), state(name, 4, B, H)
-    found = []
-    for module in (compiled, theirs):
-        given = leaves(x, *states)
-        out = module(given[0], hx(name, given[1:]))
-        module.zero_grad()
-        sum((t * t).sum() for t in tensors(out)).backward()
-        found.append([*tensors(out), *(g.grad for g in (*given, *module.parameters()))])
-    assert_close(*found)
-    with torch.no_grad():
-        assert_close(compiled(x), theirs(x))
-        assert_close(compiled(x[:3]), theirs(x[:3]))
-
-
-@pytest.mark.parametrize("name", ["LSTMCell", "GRUCell", "RNNCell"])
-def test_cells_compiled_and_transformed(name: str) -> None:
-    torch._dynamo.reset()
-    theirs, ours = twins(name, I, H)
-    x, states = torch.randn(5, I), state(name, 5, H)
-    expected = theirs(x, hx(name, states))
-    compiled = torch.compile(ours, backend="aot_eager", fullgraph=True)
-    for _ in range(2):
-        assert_close(compiled(x, hx(name, states)), expected)
-        assert_close(ours(x, hx(name, states)), expected)
-    found = torch.vmap(lambda x, *s: ours(x, hx(name, s)))(x, *states)
-    assert_close(found, expected)
-    (grads,) = [torch.func.grad(lambda x: tensors(ours(x))[0].square().sum())(x)]
-    (leaf,) = leaves(x)
-    tensors(theirs(leaf))[0].square().sum().backward()
-    assert_close(grads, leaf.grad)
-
-
-@every_layer
-def test_exported(name: str, options: Any) -> None:
-    theirs, ours = twins(name, I, H, **options)
-    x = torch.randn(T, B, I)
-    steps = torch.export.Dim("steps", min=2, max=64)
-    program = torch.export.export(ours.eval(), (x,), dynamic_shapes=({0: steps},))
-    assert any("fastrnn.scan" in str(node.target) for node in program.graph.nodes)
-    assert_close(program.module()(x), theirs(x))
-    longer = torch.randn(9, B, I)
-    assert_close(program.module()(longer), theirs(longer))
-
-
-@every_layer
-def test_ensembles(name: str, options: Any) -> None:
-    pairs = [twins(name, I, H, 2, **options, dtype=torch.float64) for _ in range(8)]
-    x = torch.randn(T, B, I, dtype=torch.float64)
-    params, buffers = torch.func.stack_module_state([ours for _, ours in pairs])
-    base = pairs[0][1]
-
-    def call(params: Any, buffers: Any, x: Any) -> Any:
-        return torch.func.functional_call(base, (params, buffers), (x,))
-
-    found = torch.vmap(call, (0, 0, None))(params, buffers, x)
-    expected = [tensors(theirs(x)) for theirs, _ in pairs]
-    assert_close(found, [torch.stack(parts) for parts in zip(*expected, strict=True)])
-
-
-@every_layer
-def test_gradients_of_every_example(name: str, options: Any) -> None:
-    theirs, ours = twins(name, I, H, 2, **options, dtype=torch.float64)
-    xs = torch.randn(5, T, I, dtype=torch.float64)
-
-    def loss(params: Any, x: Any) -> Any:
-        y, last = torch.func.functional_call(ours, params, (x[:, None],))
-        return (y * y).sum() + sum(t.sin().sum() for t in tensors(last))
-
-    params = {name: p.detach() for name, p in ours.named_parameters()}
-    found = torch.vmap(torch.func.grad(loss), (None, 0))(params, xs)
-    joint = torch.func.grad(lambda p: torch.vmap(loss, (None, 0))(p, xs).sum())(params)
-    for index, x in enumerate(xs):
-        y, last = theirs(x[:, None])
-        theirs.zero_grad()
-        ((y * y).sum() + sum(t.sin().sum() for t in tensors(last))).backward()
-        for key, p in theirs.named_parameters():
-            assert_close(found[key][index], p.grad, key)
-    for key in params:
-        assert_close(joint[key], found[key].sum(0), key)
-
-
-def test_jacobians() -> None:
-    theirs, ours = twins("GRU", I, H, dtype=torch.float64)
-    x = torch.randn(T, 1, I, dtype=torch.float64)
-    found = torch.func.jacrev(lambda x: ours(x)[0])(x)
-    expected = torch.autograd.functional.jacobian(lambda x: theirs(x)[0], x)
-    assert_close(found, expected)
-
-
-def test_module_second_gradients_and_penalties() -> None:
-    """Eager double backward: a gradient penalty, as WGAN-GP has it."""
-    theirs, ours = twins("LSTM", I, H, 2, bidirectional=True, dtype=torch.float64)
-    x, found = torch.randn(T, B, I, dtype=torch.float64), []
-    for module in (ours, theirs):
-        (leaf,) = leaves(x)
-        y = module(leaf)[0]
-        (slope,) = torch.autograd.grad(y.square().sum(), leaf, create_graph=True)
-        module.zero_grad()
-        slope.square().sum().backward()
-        found.append([slope.detach(), leaf.grad, *(p.grad for p in module.parameters())])
-    assert_close(*found)
-
-
-def test_dropout_under_vmap() -> None:
-    rnn, xs = ft.RNN(I, H, 2, dropout=0.5), torch.randn(3, T, B, I)
-    xs = xs[:1].expand(3, T, B, I)
-    with pytest.raises(RuntimeError, match="randomness"):
-        torch.vmap(lambda x: rnn(x)[0])(xs)
-    same = torch.vmap(lambda x: rnn(x)[0], randomness="same")(xs)
-    assert torch.equal(same[0], same[1])
-    different = torch.vmap(lambda x: rnn(x)[0], randomness="different")(xs)
-    assert not torch.equal(different[0], different[1])
-
-
-def test_meta_and_fake_tensors() -> None:
-    lstm = ft.LSTM(I, H, 2, bidirectional=True, device="meta")
-    y, (h_n, c_n) = lstm(torch.empty(T, B, I, device="meta"))
-    assert (y.shape, h_n.shape, c_n.shape) == ((T, B, 2 * H), (4, B, H), (4, B, H))
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    with FakeTensorMode():
-        y, _ = ft.GRU(I, H)(torch.empty(T, B, I))
-    assert y.shape == (T, B, H)
-
-
-def test_checkpointing_draws_the_same_masks() -> None:
-    from torch.utils.checkpoint import checkpoint
-
-    gru, x, found = ft.GRU(I, H, 3, dropout=0.5), torch.randn(T, B, I), []
-    for use in (False, True):
-        (leaf,) = leaves(x)
-        torch.manual_seed(7)
-        y = checkpoint(gru, leaf, use_reentrant=False)[0] if use else gru(leaf)[0]
-        y.square().sum().backward()
-        found.append([y.detach(), leaf.grad])
-    assert_close(*found)
+def test_opcheck_of_masks() -> None:
+    for dtype in (torch.float32, torch.float64):
+        given = (torch.tensor(7), [T, B, H], 1, 0.5, dtype)
+        torch.library.opcheck(torch.ops.fastrnn.dropout_mask.default, given)

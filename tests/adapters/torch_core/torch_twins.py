@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -12,6 +13,7 @@ import fastrnn.torch as ft
 
 LAYERS = [("LSTM", {}), ("GRU", {}), ("RNN", {}), ("RNN", {"nonlinearity": "relu"})]
 CELLS = [("LSTMCell", {}), ("GRUCell", {}), ("RNNCell", {}), ("RNNCell", {"nonlinearity": "relu"})]
+every_layer = pytest.mark.parametrize(("name", "options"), LAYERS)
 I, H = 5, 7
 # relative to the largest element: sums of some hundred products, in another order
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-12}

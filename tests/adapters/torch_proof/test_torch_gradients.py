@@ -56,7 +56,7 @@ def test_gradcheck(case: GradientCase) -> None:
 @pytest.mark.parametrize("case", PAIRS, ids=str)
 def test_gradgradcheck(case: GradientCase) -> None:
     function, leaves = function_of_leaves(case)
-    assert gradgradcheck(function, leaves, fast_mode=True)
+    assert gradgradcheck(function, leaves, fast_mode=True, **GRADCHECK)
 
 
 @pytest.mark.slow
@@ -69,14 +69,14 @@ def test_gradcheck_of_the_whole_product(case: GradientCase) -> None:
 @pytest.mark.parametrize("case", EVERY, ids=str)
 def test_gradgradcheck_of_the_whole_product(case: GradientCase) -> None:
     function, leaves = function_of_leaves(case)
-    assert gradgradcheck(function, leaves, fast_mode=True)
+    assert gradgradcheck(function, leaves, fast_mode=True, **GRADCHECK)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", PAIRS, ids=str)
 def test_gradgradcheck_of_every_element(case: GradientCase) -> None:
     function, leaves = function_of_leaves(case)
-    assert gradgradcheck(function, leaves)
+    assert gradgradcheck(function, leaves, **GRADCHECK)
 
 
 def test_gradcheck_notices_a_small_mistake() -> None:

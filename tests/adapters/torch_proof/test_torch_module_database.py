@@ -99,6 +99,8 @@ def test_factory_kwargs(case: Case) -> None:
             module = case.construct(cls(case.name), device=device, dtype=kind)
             for tensor in module.state_dict().values():
                 assert (tensor.device.type, tensor.dtype) == (device, kind)
+    with torch.device("meta"):
+        assert all(p.is_meta for p in case.construct(cls(case.name)).parameters())
     assert all(p.dtype == torch.float32 for p in case.construct(cls(case.name)).parameters())
 
 
@@ -237,14 +239,14 @@ def test_grad(case: Case) -> None:
 def test_gradgrad(case: Case) -> None:
     """Along random directions (gradgradcheck's fast mode); in full it is marked slow, below."""
     function, leaves = function_of_leaves(case)
-    assert gradgradcheck(function, leaves, fast_mode=True)
+    assert gradgradcheck(function, leaves, fast_mode=True, **GRADCHECK)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", DOUBLE, ids=label)
 def test_gradgrad_in_full(case: Case) -> None:
     function, leaves = function_of_leaves(case)
-    assert gradgradcheck(function, leaves)
+    assert gradgradcheck(function, leaves, **GRADCHECK)
 
 
 @pytest.mark.parametrize("case", cases(packed=True), ids=label)

@@ -77,7 +77,8 @@ def recorded(made: str) -> dict[str, list[tuple[Any, Any, Any]]]:
 
 @beyond_torch("op in the namespace fastrnn")
 def test_every_registered_op_is_called() -> None:
-    called = {op for made in MADE for op in recorded(made)}
+    """By the quick ones alone, so that none is left to the slow."""
+    called = {op for made in QUICK for op in recorded(made)}
     assert called == registered()
     assert called
 
