@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from ._parameters import Parameterized
 from .cells import Cell
 
 _FORCED = os.environ.get("FASTRNN_ISA")  # while the engine was loaded; later changes do nothing
+
+# What `explain` asks about modules of other libraries, by their base class; entered by adapters
+# when they are imported, so that nothing here imports them.
+explained_by_adapters: dict[type, Callable[[Any, Any], Report]] = {}
 
 __all__ = ["Report", "explain", "get_num_threads", "info", "set_num_threads"]
 
@@ -93,6 +97,7 @@ def explain(
     Parameters
     ----------
     layer : LSTM, GRU, RNN or a cell
+        Or a module of fastrnn.torch, as `fastrnn.torch.explain` explains it.
     x : array, or a tuple of int
         The input of the call, or its shape.
     training : bool
@@ -120,6 +125,9 @@ def explain(
     >>> report["notes"]
     ['x is copied because it is byte-swapped (>f4)']
     """
+    for base, adapted in explained_by_adapters.items():
+        if isinstance(layer, base):
+            return adapted(layer, x)
     if not isinstance(layer, Parameterized):
         raise TypeError(
             f"explain: layer is {numbers.describe(layer)}, expected an LSTM, GRU, RNN or cell; "

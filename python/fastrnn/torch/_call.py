@@ -20,6 +20,7 @@ from ._weights import Addresses, Held, addresses_of, plain, readable
 # allocator is quicker than two hand-overs.
 _RECYCLED_BYTES = 1 << 18
 _ABSENT = (0, 0, 0)
+_CPU = torch.device("cpu")  # said at every factory: a default device may be another
 
 
 def _rows(tensor: Tensor, batch_first: bool) -> tuple[Tensor, tuple[int, int, int]]:
@@ -37,14 +38,14 @@ def _rows(tensor: Tensor, batch_first: bool) -> tuple[Tensor, tuple[int, int, in
 def _room(stack: Stack, shape: tuple[int, ...], count: int) -> Tensor:
     """Memory for a result of so many numbers."""
     if count * stack.itemsize < _RECYCLED_BYTES:
-        return torch.empty(shape, dtype=stack.dtype)
+        return torch.empty(shape, dtype=stack.dtype, device=_CPU)
     return torch.from_numpy(_core.empty(stack.float64, shape))
 
 
 def reserve_room(count: int) -> Tensor:
     """Memory for a reserve of so many bytes, as bytes: no gradient can be asked of them."""
     if count < _RECYCLED_BYTES:
-        return torch.empty(count, dtype=torch.uint8)
+        return torch.empty(count, dtype=torch.uint8, device=_CPU)
     return torch.from_numpy(_core.empty(False, (-(-count // 4),)).view(np.uint8)[:count])
 
 
@@ -133,8 +134,8 @@ def run_step(
     c = None if c is None else plain(c)
     rows, inputs = x.shape
     width = stack.hidden_size
-    next_h = torch.empty((rows, width), dtype=stack.dtype)
-    next_c = torch.empty((rows, width), dtype=stack.dtype) if stack.has_c else None
+    next_h = torch.empty((rows, width), dtype=stack.dtype, device=_CPU)
+    next_c = torch.empty_like(next_h) if stack.has_c else None
     if addresses is None:
         params = readable(params)
         addresses = addresses_of(params)

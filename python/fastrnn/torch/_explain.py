@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from .. import _core
-from ..config import Report
+from ..config import Report, explained_by_adapters
 from . import _context
 from ._cells import Cell
 from ._function import wants_grad
@@ -81,6 +81,9 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
     if input.is_cpu and direct:
         facts |= _plan(stack, module, input, params, grad)
     return Report(f"{type(module).__name__}, input {tuple(input.shape)}", facts)
+
+
+explained_by_adapters[torch.nn.Module] = explain
 
 
 def _plan(stack: Any, module: Any, input: Tensor, params: Any, training: bool) -> dict[str, Any]:

@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
 from .. import _core
-from . import _composite
 from ._call import reserve_room, run_backward, run_forward, run_step
-from ._stack import Stack
+from ._derivatives import are_many, many_at_once, second
+from ._stack import Options, Stack
 from ._weights import Addresses, Held, addresses_of, readable
-
-
-class Options(NamedTuple):
-    """What a call says beside its tensors."""
-
-    stack: Stack
-    batch_first: bool
-    dropout: float  # 0 unless masks are drawn
-    seed: Any  # an int, or for `second` of an operator a tensor that holds it
 
 
 def room_for_backward(options: Options, x: Tensor, lengths: Tensor | None) -> Tensor:
@@ -74,12 +65,15 @@ class Scan(Function):
     def backward(ctx: Any, *d_outputs: Tensor | None) -> tuple[Any, ...]:
         options = ctx.options
         x, h_0, c_0, lengths, reserve, *params = ctx.saved_tensors
-        packed = _weights_used(ctx, options.stack, params)
         d_y, d_h_n, d_c_n = d_outputs if options.stack.has_c else (*d_outputs, None)
         if d_y is None and d_h_n is None and d_c_n is None:
             return (None,) * (7 + len(params))
-        if torch.is_grad_enabled():  # create_graph: these gradients will be differentiated
+        if are_many(d_y, d_h_n, d_c_n):
+            given = (d_y, d_h_n, d_c_n, x, h_0, c_0, params, lengths)
+            d_x, d_h_0, d_c_0, d_params = many_at_once(options, *given)
+        elif torch.is_grad_enabled():  # create_graph: these gradients will be differentiated
             saved = (x, h_0, c_0, lengths, reserve, *params)
+            packed = _weights_used(ctx, options.stack, params)
             found: Any = ScanBackward.apply(options, packed, d_y, d_h_n, d_c_n, *saved)
             if options.stack.has_c:
                 d_x, d_h_0, d_c_0, *d_params = found
@@ -87,8 +81,9 @@ class Scan(Function):
                 (d_x, d_h_0, *d_params), d_c_0 = found, None
         else:
             stack, batch_first, dropout, seed = options
-            given = (d_y, d_h_n, d_c_n, x, lengths, seed, batch_first, dropout, reserve)
-            d_x, d_h_0, d_c_0, d_params = run_backward(stack, packed, *given)
+            call = (d_y, d_h_n, d_c_n, x, lengths, seed, batch_first, dropout, reserve)
+            packed = _weights_used(ctx, stack, params)
+            d_x, d_h_0, d_c_0, d_params = run_backward(stack, packed, *call)
         if h_0 is None:
             d_h_0 = d_c_0 = None
         return None, None, None, d_x, d_h_0, d_c_0, None, *d_params
@@ -135,48 +130,6 @@ class ScanBackward(Function):
         return None, None, *found[:6], None, None, *found[6]
 
 
-def second(
-    options: Options,
-    d_gradients: tuple[Tensor, ...],
-    d_y: Tensor | None,
-    d_h_n: Tensor | None,
-    d_c_n: Tensor | None,
-    x: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    params: list[Tensor],
-    lengths: Tensor | None,
-) -> tuple[Any, ...]:
-    """Second derivatives: for d_y, d_h_n, d_c_n, x, h_0, c_0 and the list of params.
-
-    `d_gradients` belong to d_x, d_h_0[, d_c_0] and the gradients of the parameters. What was
-    absent is zero and gets None.
-    """
-    stack, batch_first, dropout, seed = options
-    first, second_, _ = x.shape
-    rows = first if batch_first else second_
-    states, outputs = stack.has_c + 1, stack.has_c + 2
-    shapes = [(first, second_, stack.width)] + [(stack.scans, rows, stack.hidden_size)] * states
-    given = [d_y, d_h_n, d_c_n][:outputs]
-    d_outputs = tuple(
-        x.new_zeros(shape) if d is None else d for d, shape in zip(given, shapes, strict=True)
-    )
-    initial = tuple(
-        x.new_zeros(shapes[1]) if state is None else state for state in (h_0, c_0)[:states]
-    )
-
-    def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        form = (stack.cell, stack.layers, stack.directions, batch_first, dropout)
-        return _composite.scan(*form, x, rest[:states], [*rest[states:]], lengths, seed)
-
-    with torch.autocast("cpu", enabled=False):
-        found = _composite.second_gradients(run, (x, *initial, *params), d_outputs, d_gradients)
-    d_d = [*found[:outputs], None][:3]
-    d_d = [None if g is None else f for g, f in zip((d_y, d_h_n, d_c_n), d_d, strict=True)]
-    d_states = [None, None] if h_0 is None else [*found[outputs + 1 : outputs + 1 + states], None]
-    return (*d_d, found[outputs], *d_states[:2], list(found[outputs + 1 + states :]))
-
-
 class Step(Function):
     """One step of a cell: forward(held, addresses, stack, x, h, c, *params) -> h'[, c']."""
 
@@ -210,8 +163,11 @@ class Step(Function):
         d_h_n, d_c_n, x, h_0, c_0 = (
             None if t is None else t.unsqueeze(0) for t in (*d_states, x, h, c)
         )
-        if torch.is_grad_enabled():
-            options = Options(stack, False, 0.0, 0)
+        options = Options(stack, False, 0.0, 0)
+        if are_many(d_h_n, d_c_n):
+            given = (None, d_h_n, d_c_n, x, h_0, c_0, params, None)
+            d_x, d_h, d_c, d_params = many_at_once(options, *given)
+        elif torch.is_grad_enabled():
             saved = (x, h_0, c_0, None, reserve, *params)
             found: Any = ScanBackward.apply(options, packed, None, d_h_n, d_c_n, *saved)
             if stack.has_c:
@@ -219,8 +175,8 @@ class Step(Function):
             else:
                 (d_x, d_h, *d_params), d_c = found, None
         else:
-            given = (None, d_h_n, d_c_n, x, None, 0, False, 0.0, reserve)
-            d_x, d_h, d_c, d_params = run_backward(stack, packed, *given)
+            call = (None, d_h_n, d_c_n, x, None, 0, False, 0.0, reserve)
+            d_x, d_h, d_c, d_params = run_backward(stack, packed, *call)
         d_h = None if h is None else d_h.squeeze(0)
         d_c = None if c is None else d_c.squeeze(0)
         return None, None, None, d_x.squeeze(0), d_h, d_c, *d_params

@@ -20,7 +20,7 @@ def checked(call: str, x: Tensor, lengths: Any, batch_first: bool) -> Tensor:
             f"one sequence has nothing to pad, pass input[:n]"
         )
     # a copy of what may be written to before backward: versions of tensors are counted
-    found = lengths if isinstance(lengths, Tensor) else torch.tensor(lengths)
+    found = lengths if isinstance(lengths, Tensor) else torch.tensor(lengths, device="cpu")
     rows = x.shape[0 if batch_first else 1]
     if found.is_floating_point() or found.is_complex() or found.dtype is torch.bool:
         raise TypeError(f"{call}: lengths has dtype {found.dtype}, expected integers")
@@ -41,7 +41,7 @@ def run_packed(module: Any, packed: PackedSequence, hx: Any, lengths: Any) -> An
     data, batch_sizes, sorted_indices, unsorted_indices = packed
     params = module._weights()
     steps, rows = len(batch_sizes), int(batch_sizes[0])
-    lengths = (batch_sizes[None, :] > torch.arange(rows)[:, None]).sum(1)
+    lengths = (batch_sizes[None, :] > torch.arange(rows, device=batch_sizes.device)[:, None]).sum(1)
     padded, places = data[:0], None
     if data.dim() == 2 and data.is_cpu:
         if len(data) == steps * rows:  # of one length: the same numbers in the same order
@@ -62,7 +62,7 @@ def run_packed(module: Any, packed: PackedSequence, hx: Any, lengths: Any) -> An
 
 def _places(batch_sizes: Tensor, steps: int, rows: int) -> Tensor:
     """Where the packed rows lie in (T * B) rows."""
-    alive = torch.arange(rows)[None, :] < batch_sizes[:, None]
+    alive = torch.arange(rows, device=batch_sizes.device)[None, :] < batch_sizes[:, None]
     return alive.view(steps * rows).nonzero().view(-1)
 
 

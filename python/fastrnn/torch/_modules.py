@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from . import _context, _lengths, _ops
 from ._call import run_forward
-from ._function import Options, Scan, room_for_backward, wants_grad
+from ._function import Scan, room_for_backward, wants_grad
 from ._identity import TorchIdentity
-from ._stack import Stack, stack_of
+from ._stack import Options, Stack, stack_of
 from ._weights import Addresses, held_by
 from ._why import why_not
 
@@ -159,7 +159,7 @@ def in_memory(x: Tensor, h_0: Any, c_0: Any, params: list[Tensor]) -> bool:
 
 def draw_seed(dropout: float) -> int:
     """The key of a call's masks, from torch's generator; nothing is drawn without dropout."""
-    return int(torch.randint(2**63 - 1, ())) if dropout else 0
+    return int(torch.randint(2**63 - 1, (), device="cpu")) if dropout else 0
 
 
 class LSTM(Recurrent):

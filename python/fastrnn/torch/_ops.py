@@ -16,8 +16,8 @@ from torch.library import custom_op
 
 from . import _batching, _context, _transforms
 from ._call import reserve_room, run_backward, run_forward
-from ._function import Options, second
-from ._stack import Stack, stack_of
+from ._derivatives import second
+from ._stack import Options, Stack, stack_of
 from ._weights import refresh, weights_of
 
 _FORM = "str cell, int layers, int directions, bool batch_first, float dropout"

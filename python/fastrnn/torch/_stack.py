@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -115,3 +115,12 @@ class Stack:
 
 
 stack_of = lru_cache(maxsize=1024)(Stack)
+
+
+class Options(NamedTuple):
+    """What a call says beside its tensors."""
+
+    stack: Stack
+    batch_first: bool
+    dropout: float  # 0 unless masks are drawn
+    seed: Any  # an int, or for `second` of an operator a tensor that holds it

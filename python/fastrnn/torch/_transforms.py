@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 from . import _batching
-from ._function import Options, second
-from ._stack import stack_of
+from ._derivatives import second
+from ._stack import Options, stack_of
 
 _FORM = 5  # numbers in (cell, layers, directions, batch_first, dropout)
 

@@ -37,14 +37,20 @@ def test_torchs_constructor_errors(name: str) -> None:
     for kwargs in ({"dropout": 2}, {"bias": 0}, {"num_layers": 0}, {"nonlinearity": "abs"}):
         if name != "RNN" and "nonlinearity" in kwargs:
             continue
-        with pytest.raises(Exception) as expected:  # noqa: PT011 - whatever torch says
-            getattr(torch.nn, name)(I, H, **kwargs)
-        with pytest.raises(type(expected.value)) as found:
-            getattr(ft, name)(I, H, **kwargs)
-        assert str(found.value) == str(expected.value)
+        expected = _refusal(getattr(torch.nn, name), kwargs)
+        assert _refusal(getattr(ft, name), kwargs) == expected
+        assert expected is not None or "bias" in kwargs  # torch 2.5 takes any bias
     if name != "LSTM":
         with pytest.raises(ValueError, match="only supported for LSTM"):
             getattr(ft, name)(I, H, proj_size=2)
+
+
+def _refusal(make: Any, kwargs: Any) -> Any:
+    try:
+        make(I, H, **kwargs)
+    except Exception as error:  # whatever torch says
+        return type(error), str(error)
+    return None
 
 
 def test_copies() -> None:

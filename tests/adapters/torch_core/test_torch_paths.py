@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch_twins import H, I, assert_close, every_layer, hx, state, tensors, twins
 
+import fastrnn
 import fastrnn.torch as ft
 
 T, B = 6, 4
@@ -69,3 +71,28 @@ def test_autocast_returns_torchs_dtypes(
             assert (a.float() - b.float()).abs().max() < 0.05
     parts[0][0].float().sum().backward()
     assert ours.weight_hh_l0.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_default_device_changes_nothing(device: str) -> None:
+    """It is a mode that sees every call for as long as it is set, and where new tensors lie."""
+    ours, cell = ft.LSTM(I, H, 2, dropout=0.5), ft.GRUCell(I, H)
+    x, h = torch.randn(T, B, I, requires_grad=True), torch.randn(B, H)
+    packed = pack_padded_sequence(x.detach(), torch.tensor([6, 4, 4, 1]))
+    found = []
+    for mode in (nullcontext(), torch.device(device)):
+        with mode:
+            torch.manual_seed(3)
+            assert ft.explain(ours, x)["path"] == "kernels, called directly"
+            y = [ours(x), ours(x, lengths=[6, 0, 2, 1]), ours(packed)[0].data, cell(x[0])]
+            y += [cell(x[1].detach(), h), cell(x[1].detach(), h)]
+            grads = torch.autograd.grad([t.sum() for t in tensors(y)], [x, *ours.parameters()])
+            found.append([*tensors(y), *grads])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_fastrnn_explains_modules_too() -> None:
+    ours, x = ft.LSTM(I, H), torch.randn(T, B, I)
+    assert dict(fastrnn.explain(ours, x)) == dict(ft.explain(ours, x))
+    with pytest.raises(TypeError, match=r"fastrnn.torch.convert makes it one"):
+        fastrnn.explain(torch.nn.LSTM(I, H), x)

@@ -107,6 +107,30 @@ def test_jacobians() -> None:
     assert_close(found, expected)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN", "LSTMCell", "GRUCell"])
+def test_many_gradients_at_once(name: str) -> None:
+    """is_grads_batched, and jacobian(vectorize=True), which is made of it."""
+    cell = name.endswith("Cell")
+    sizes = (I, H) if cell else (I, H, 2)
+    theirs, ours = twins(name, *sizes, dtype=torch.float64)
+    x = torch.randn(*(() if cell else (T,)), B, I, dtype=torch.float64)
+    found = []
+    for module in (ours, theirs):
+        (leaf,) = leaves(x)
+        y = tensors(module(leaf))
+        many = [torch.randn(3, *t.shape, dtype=x.dtype, generator=_generator()) for t in y]
+        wrt = [leaf, *module.parameters()]
+        found.append(torch.autograd.grad(y, wrt, many, is_grads_batched=True))
+    assert_close(*found)
+    given = (lambda x: tensors(ours(x))[-1], x)
+    slow = torch.autograd.functional.jacobian(*given)
+    assert_close(torch.autograd.functional.jacobian(*given, vectorize=True), slow)
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
 @every_layer
 def test_second_derivatives_by_torch_func(name: str, options: Any) -> None:
     """grad of grad, masks and lengths too: what autograd's double backward gives."""
