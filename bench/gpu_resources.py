@@ -54,7 +54,7 @@ def measure(architecture: int, files: list[Path] | None = None) -> list[Resource
     found = []
     for source in sorted(KERNELS.glob("*.cu")) if files is None else files:
         with tempfile.TemporaryDirectory() as folder:
-            flags = ["-std=c++20", "-O3", "-fmad=false", f"-arch=sm_{architecture}", "-Xptxas=-v"]
+            flags = ["-std=c++17", "-O3", "-fmad=false", f"-arch=sm_{architecture}", "-Xptxas=-v"]
             command = [compiler, *flags, "-cubin", "-o", f"{folder}/kernels.cubin", str(source)]
             done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:

@@ -37,7 +37,8 @@ if(FASTRNN_CUDA_FOUND)
     endforeach()
   endforeach()
   set_target_properties(fastrnn_cuda PROPERTIES
-    CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
+    CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON  # 20 is not known to many a CMake that is around
+    CUDA_RUNTIME_LIBRARY Static CUDA_VISIBILITY_PRESET hidden)
   # Rounding is written with fma(), as on the CPU.
   target_compile_options(fastrnn_cuda PRIVATE -fmad=false -Xcompiler=-Wall,-Wextra
     $<$<BOOL:${FASTRNN_WERROR}>:-Werror=all-warnings -Xcompiler=-Werror>)
