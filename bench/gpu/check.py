@@ -1,60 +1,89 @@
-"""Everything that a GPU is needed for, in one run: build, tests, sanitizers, first timings.
+"""Everything that a GPU is needed for, in one run of nine minutes: the stages of `gpu-check`.
 
-Each stage has a time limit of its own and runs in processes of its own; a stage that fails does not
-stop the next. It needs no network: nvcc, CMake, Ninja, pybind11, scikit-build-core, CuPy and pytest
-must be installed, torch for the column beside.
+It needs no network, but what it builds and compares with: nvcc, CMake, Ninja, pybind11,
+scikit-build-core, CuPy, torch with its CUDA libraries, pytest.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 import subprocess
 import sys
-import time
-from dataclasses import asdict, dataclass
+import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
-TAIL = 4000  # characters of output that are kept
+from bench.gpu.stages import Runner, Stage
+
+ROOT = Path(__file__).parents[2]
+TOTAL = 530.0  # seconds
+TORCH_SUITE = "tests/adapters/torch_core/test_torch_cuda.py"
+# Tests of a GPU that sanitizers run: every cell, two types of storage, small sizes.
+SANITIZED = "real and every_cell and (float32 or bfloat16)"
 
 
-@dataclass
-class Stage:
-    """A command, its limit in seconds, and what became of it."""
-
-    name: str
-    command: list[str]
-    limit: float
-    result: str = "not run"
-    seconds: float = 0.0
-    output: str = ""
-
-
-def stages(out: Path, architecture: str) -> list[Stage]:
-    """All stages, in order: 540 seconds together."""
-    site = out / "site"
+def stages(folder: Path, architecture: str) -> list[list[Stage]]:
+    """All stages; those of a group run together. `folder` holds the build and results."""
     python = [sys.executable]
-    define = "-Ccmake.define.FASTRNN_CUDA"
-    build = [
-        *python, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps",
-        "--upgrade", "--target", str(site), f"{define}=ON",
-        f"{define}_ARCHITECTURES={architecture}", str(ROOT),
-    ]  # fmt: skip
-    suite = [*python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rs"]
-    device = "tests/spec/test_gpu_device.py"
-    sanitize = ["compute-sanitizer", "--error-exitcode", "1"]
-    one = [*suite, device, "-k", "real and same_bits"]
-    return [
+    machine = [
         Stage("machine", ["nvidia-smi"], 15),
         Stage("compiler", ["nvcc", "--version"], 10),
-        Stage("build", build, 200),
-        Stage("kernels against the reference", [*suite, device, "-k", "real"], 100),
-        Stage("memcheck", [*sanitize, "--tool", "memcheck", *one], 60),
-        Stage("racecheck", [*sanitize, "--tool", "racecheck", *one], 60),
-        Stage("speed", [*python, "-m", "bench.gpu_speed", str(out / "speed.json")], 95),
+        Stage("versions", [*python, "-m", "bench.gpu.versions", str(folder / "versions.json")], 40,
+              data=folder / "versions.json"),
+    ]  # fmt: skip
+    program, costs = str(folder / "microbenchmarks"), folder / "costs.json"
+    costing = [*python, "-m", "bench.gpu.microbenchmarks"]
+    build = [
+        Stage("build", install_command(folder / "site", architecture), 200),
+        Stage("compile micro-benchmarks", [*costing, "build", program, architecture], 60),
     ]
+    # alone: it is timed
+    measure = [Stage("micro-benchmarks", [*costing, "run", program, str(costs)], 45, data=costs)]
+    speed = [*python, "-m", "bench.gpu.speed"]
+    compiled, timed = folder / "compiled.json", folder / "speed.json"
+    return [
+        machine,
+        build,
+        measure,
+        suites(),
+        [Stage("speed", [*speed, str(timed), "--costs", str(costs)], 170, data=timed)],
+        [Stage("torch.compile", [*speed, str(compiled), "--compiled"], 75, data=compiled)],
+    ]
+
+
+def suites() -> list[Stage]:
+    """The tests that a GPU is needed for; nothing here is timed, so they share the GPU."""
+    # Other libraries' warnings are no findings here; whether a bound holds is.
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
+    spec = "tests/spec/test_gpu_{}.py"
+    found = [
+        Stage(name, [*pytest, spec.format(file), "-k", "real"], 110)
+        for name, file in (
+            ("kernels against the reference", "device"),
+            ("accuracy, and cuDNN's", "accuracy"),
+            ("graphs and streams", "streams"),
+            ("long sequences", "long"),
+            ("layers on CuPy arrays", "layers"),
+        )
+    ]
+    for tool in ("memcheck", "racecheck"):
+        sanitizer = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "1"]
+        if tool == "memcheck":  # CuPy asks the driver things that it expects to be refused
+            sanitizer += ["--report-api-errors", "no"]
+        one = [*sanitizer, *pytest, spec.format("device"), "-k", SANITIZED]
+        # an allocation for each array: one piece of a pool may be overrun without anyone noticing
+        found.append(Stage(tool, one, 110, {"FASTRNN_GPU_POOL": "off"}))
+    if (ROOT / TORCH_SUITE).is_file():
+        found.append(Stage("torch suites on CUDA", [*pytest, TORCH_SUITE], 110))
+    return found
+
+
+def install_command(site: Path, architecture: str) -> list[str]:
+    """Build this source tree for one architecture, and install it into a folder."""
+    define = "-Ccmake.define.FASTRNN_CUDA"
+    return [
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-build-isolation", "--no-deps",
+        "--disable-pip-version-check", "--upgrade", "--target", str(site), f"{define}=ON",
+        f"{define}_ARCHITECTURES={architecture}", str(ROOT),
+    ]  # fmt: skip
 
 
 def architecture_here() -> str:
@@ -67,51 +96,20 @@ def architecture_here() -> str:
     return found.stdout.split()[0].replace(".", "")
 
 
-def run_stage(stage: Stage, environment: dict[str, str]) -> None:
-    """Run it, and end whatever it started when its time is over."""
-    start = time.monotonic()
-    try:
-        process = subprocess.Popen(
-            stage.command,
-            cwd=ROOT,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        stage.result, stage.output = "failed", str(error)
-        return
-    try:
-        output, _ = process.communicate(timeout=stage.limit)
-        stage.result = "passed" if process.returncode == 0 else f"failed ({process.returncode})"
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        output, _ = process.communicate()
-        stage.result = f"over its limit of {stage.limit:g} s"
-    stage.seconds = round(time.monotonic() - start, 1)
-    stage.output = output[-TAIL:]
-
-
 def check(out: Path) -> int:
-    """All stages; writes gpu-check.json and gpu-check.txt into `out`. 1 if one did not pass."""
+    """All stages; keeps gpu-check.json and gpu-check.txt in `out`. 1 if one did not pass."""
     out = out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
-    environment = os.environ | {
-        "PYTHONPATH": f"{out / 'site'}{os.pathsep}{ROOT}",
-        "FASTRNN_REQUIRE_GPU": "1",  # a skipped test is a failed check
-    }
-    done = stages(out, architecture_here())
-    for stage in done:
-        run_stage(stage, environment)
-        print(f"{stage.name}: {stage.result}, {stage.seconds} s", flush=True)
-        # after every stage: a run that is cut off leaves what it found
-        (out / "gpu-check.json").write_text(json.dumps([asdict(s) for s in done], indent=1) + "\n")
-        text = [
-            f"== {s.name}: {s.result}, {s.seconds} s\n$ {' '.join(s.command)}\n{s.output}\n"
-            for s in done
-        ]
-        (out / "gpu-check.txt").write_text("\n".join(text))
-    return 0 if all(stage.result == "passed" for stage in done) else 1
+    with tempfile.TemporaryDirectory(prefix="fastrnn-gpu-check-") as scratch:
+        folder = Path(scratch)
+        shared = {
+            "PYTHONPATH": f"{folder / 'site'}:{ROOT}",
+            "FASTRNN_REQUIRE_GPU": "1",  # a skipped test is a failed check
+            "PYTHONUNBUFFERED": "1",  # what a stage printed before its limit is kept
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        groups = stages(folder, architecture_here())
+        for group in groups:
+            for stage in group:
+                stage.environment = shared | stage.environment
+        runner = Runner(out, ROOT, TOTAL, say=lambda text: print(text, flush=True))
+        return 0 if runner.run(groups) else 1

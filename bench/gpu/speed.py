@@ -1,116 +1,178 @@
-"""First timings on a GPU: microseconds per step of the recurrence alone, and torch's layer beside.
+"""Times on a GPU beside torch's, and beside a floor.
 
-``python -m bench.gpu_speed FILE`` writes them as JSON and prints them. The fastrnn numbers leave
-the products over time out, torch's have them: a map of where to look, not a comparison to quote.
+``python -m bench.gpu.speed FILE [--compiled] [--costs FILE]`` prints a table and writes everything as
+JSON, after every row. `--compiled` times a loop through torch.compile at one small shape instead;
+`--costs` is what the micro-benchmarks found, for a second floor.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-# cell, dtype, B, T, I, H
-SHAPES = [
-    ("gru", "bfloat16", 16, 1024, 768, 768),
-    ("gru", "bfloat16", 64, 128, 256, 256),
-    ("gru", "bfloat16", 32, 8192, 1, 40),
-    ("lstm", "float32", 128, 128, 64, 256),
-    ("lstm", "float16", 16, 1024, 768, 768),
-    ("lstm", "float32", 20, 1314, 32, 32),
-    ("lstm", "bfloat16", 64, 256, 1024, 1024),
-]
-TIERS = ("resident", "grid", "streamed", "")
-REPEATS = 3
+from bench.gpu import cudnn, floors, layers, scans
+from bench.gpu.shapes import GRID, NAMED, SMALL, Shape
+from bench.gpu.timing import on_cupy, on_torch
+
+HEADER = (
+    f"{'layer, milliseconds':<38} {'pass':<17} {'floor':>8} {'fastrnn':>9} {'%floor':>6} "
+    f"{'public':>9} {'cuDNN':>9} {'tf32':>9} {'loop':>9}  tier; algorithm of cuDNN (inferred)"
+)
+PASSES = ("forward", "forward+backward")
 
 
-def time_scan(cell: str, dtype: str, T: int, B: int, H: int, tier: str) -> dict[str, Any]:
-    """Microseconds per step, forward and backward, of one tier; or why it did not run."""
-    import cupy
-
-    from fastrnn import _core, _device
-
-    machine = _device.machine(0)
-    facts = _core.device_cells()[cell]
-    bits = {"float32": cupy.float32, "float64": cupy.float64}.get(dtype, cupy.uint16)
-    compute = cupy.float64 if dtype == "float64" else cupy.float32
-    G, slots = facts["gates"], facts["slots"]
-
-    def zeros(*shape: int) -> Any:
-        return cupy.zeros(shape, bits)
-
-    sizes = (cell, dtype, T, B, H, False, tier, 0)
-    shared = {"weight_hh": zeros(G * H, H), "h_history": zeros(T + 1, B, H)}
-    shared |= {"keep": zeros(T, B, max(facts["saved"], 1) * H)}
-    shared["c_history"] = cupy.zeros((T + 1, B, H), compute)
-    ahead = {"x_pre": zeros(T, B, G * H), "y": zeros(T, B, H)}
-    ahead |= {"h_n": zeros(B, H), "c_n": zeros(B, H)}
-    back = {"d_y": zeros(T, B, H), "d_pre": zeros(T, B, slots * H)}
-    back |= {"d_h_0": zeros(B, H), "d_c_0": zeros(B, H)}
+def attempt(make: Callable[[], layers.Calls], timer: Callable[[Any], Any]) -> dict[str, Any]:
+    """Both passes of a contender, or why there is no time."""
     found: dict[str, Any] = {}
-    for backward, own, strides in (
-        (False, ahead, ((B * G * H, G * H), (B * H, H))),
-        (True, back, ((B * H, H),)),
-    ):
-        name = "backward" if backward else "forward"
+    try:
+        calls = make()
+    except Exception as error:  # another library's: what it raises is not ours to know
+        return {name: {"error": f"{type(error).__name__}: {error}"} for name in PASSES}
+    for name in PASSES:
         try:
-            size = _core.device_workspace(*sizes, backward)
-            arrays = shared | own | {"workspace": cupy.empty(size, cupy.uint8)}
-            given = {n: machine.address(a) for n, a in arrays.items()}
-            call = _core.device_backward if backward else _core.device_forward
-            times = []
-            for _ in range(REPEATS + 1):
-                start, end = cupy.cuda.Event(), cupy.cuda.Event()
-                start.record()
-                call(*sizes, machine.stream(), size, given, *strides)
-                end.record()
-                end.synchronize()
-                times.append(cupy.cuda.get_elapsed_time(start, end) * 1000 / T)
-            found[name] = sorted(times[1:])[REPEATS // 2]
-            found[f"{name} plan"] = _core.device_plan(*sizes, backward)
-        except (ValueError, RuntimeError) as error:
-            found[name] = str(error)
+            begin = time.monotonic()
+            calls[name]()
+            first = time.monotonic() - begin
+            found[name] = timer(calls[name]) | {"first_call_s": round(first, 3)}
+        except Exception as error:
+            found[name] = {"error": f"{type(error).__name__}: {error}"}
     return found
 
 
-def time_torch(cell: str, dtype: str, B: int, T: int, I: int, H: int) -> dict[str, Any]:
-    """Microseconds per step of torch's layer, its input product included."""
+def chosen_algorithms(shape: Shape) -> dict[str, str]:
+    """What torch asks cuDNN for, forward and backward."""
+    sizes = (shape.cell, shape.dtype, shape.B, shape.I, shape.H)
+    return {
+        name: cudnn.algorithm(*sizes, packed=shape.ragged, backward=name == "backward")
+        for name in ("forward", "backward")
+    }
+
+
+def floors_of(shape: Shape, chips: dict[str, floors.Chip]) -> dict[str, Any]:
+    """Milliseconds of both passes and microseconds per step, for each chip."""
+    sizes = (shape.cell, shape.dtype, shape.lengths())
+    found: dict[str, Any] = {}
+    for name, chip in chips.items():
+        whole = [
+            floors.layer_floor(chip, *sizes, shape.T, shape.I, shape.H, train)
+            for train in (False, True)
+        ]
+        found[name] = {
+            p: {"ms": f.us / 1e3, "how": f.how} for p, f in zip(PASSES, whole, strict=True)
+        }
+        for p, backward, train in (
+            ("inference", False, False), ("forward", False, True), ("backward", True, True),
+        ):  # fmt: skip
+            scan = floors.scan_floor(chip, *sizes, shape.H, backward, train)
+            found[name][f"scan {p}"] = {"us_per_step": scan.us / shape.T, "how": scan.how}
+    return found
+
+
+def contenders(shape: Shape) -> dict[str, Any]:
+    """All times of one layer."""
     import torch
 
-    layer = getattr(torch.nn, cell.upper())(I, H).cuda().to(getattr(torch, dtype))
-    x = torch.randn(T, B, I, device="cuda", dtype=getattr(torch, dtype), requires_grad=True)
-    found: dict[str, Any] = {"cudnn": torch.backends.cudnn.version()}
-    for name in ("forward", "forward+backward"):
-        times = []
-        for _ in range(REPEATS + 1):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            y = layer(x)[0]
-            if name != "forward":
-                y.sum().backward()
-            end.record()
-            torch.cuda.synchronize()
-            times.append(start.elapsed_time(end) * 1000 / T)
-        found[name] = sorted(times[1:])[REPEATS // 2]
+    from fastrnn import _core
+
+    found = {"scan": scans.time_tiers(shape)}
+    found["fastrnn"] = attempt(lambda: layers.stack(shape, _core), on_torch)
+    if shape.dtype in ("float32", "float64"):
+        found["public"] = attempt(lambda: layers.public(shape), on_cupy)
+    # torch lets cuDNN round float32 to TF32 unless told otherwise; fastrnn does not
+    torch.backends.cudnn.allow_tf32 = False
+    found["cudnn"] = attempt(lambda: layers.cudnn(shape), on_torch)
+    if shape.dtype == "float32":
+        torch.backends.cudnn.allow_tf32 = True
+        found["cudnn_tf32"] = attempt(lambda: layers.cudnn(shape), on_torch)
+    steps = min(shape.T, layers.LOOP_STEPS)
+    short = replace(shape, T=steps, ragged=False)
+    found["loop"] = attempt(lambda: layers.loop(short), on_torch)
+    for timed in found["loop"].values():  # of all steps, from a few
+        if "ms" in timed:
+            timed["ms"] *= shape.T / steps
+            timed["least_ms"] *= shape.T / steps
+            timed["timed_steps"] = steps
     return found
 
 
-def main(out: Path) -> None:
-    """All shapes; the file is written after each, so that a run cut off leaves what it found."""
-    results = []
-    for cell, dtype, B, T, I, H in SHAPES:
-        row: dict[str, Any] = {"cell": cell, "dtype": dtype, "B": B, "T": T, "I": I, "H": H}
-        for tier in TIERS:
-            row[tier or "chosen"] = time_scan(cell, dtype, T, B, H, tier)
-        try:
-            row["torch"] = time_torch(cell, dtype, B, T, I, H)
-        except (ImportError, RuntimeError) as error:
-            row["torch"] = str(error)
-        results.append(row)
-        out.write_text(json.dumps(results, indent=1) + "\n")
-        print(json.dumps(row), flush=True)
+def compiled(shape: Shape) -> dict[str, Any]:
+    """A loop through torch.compile, beside the others at the same shape."""
+    from fastrnn import _core
+
+    return {
+        "loop": attempt(lambda: layers.loop(shape), on_torch),
+        "fastrnn": attempt(lambda: layers.stack(shape, _core), on_torch),
+        "cudnn": attempt(lambda: layers.cudnn(shape), on_torch),
+        "compiled": attempt(lambda: layers.loop(shape, compiled=True), on_torch),
+    }
+
+
+def lines_of(row: dict[str, Any]) -> list[str]:
+    """The table's lines of one layer."""
+    floor = row["floors"].get("measured", row["floors"]["published"])
+    lines = []
+    for name in PASSES:
+
+        def ms(who: str, name: str = name) -> float | None:
+            return row["times"].get(who, {}).get(name, {}).get("ms")
+
+        ours, least = ms("fastrnn"), floor[name]["ms"]
+        share = "-" if ours is None else f"{100 * least / ours:.0f}"
+        shown = [
+            f"{'-' if value is None else format(value, '.3f'):>9}"
+            for value in (ms("public"), ms("cudnn"), ms("cudnn_tf32"), ms("loop"))
+        ]
+        scan = row["times"].get("scan", {}).get("chosen", {})
+        plan = scan.get("forward" if name == "forward" else "backward", {}).get("plan", {})
+        algorithm = row["algorithms"]["forward" if name == "forward" else "backward"]
+        ours_shown = "-" if ours is None else f"{ours:.3f}"
+        lines.append(
+            f"{row['name']:<38} {name:<17} {least:>8.3f} {ours_shown:>9} {share:>6} "
+            f"{' '.join(shown)}  {plan.get('tier', '-')}; {algorithm}"
+        )
+        if ms("compiled") is not None:
+            first = row["times"]["compiled"][name]["first_call_s"]
+            lines.append(f"    torch.compile {ms('compiled'):.3f} ms, first call {first:.1f} s")
+    for who, times in row["times"].items():
+        for name, timed in times.items():
+            if who != "scan" and "error" in timed:
+                lines.append(f"    {who}, {name}: {timed['error'][:300]}")
+    return lines
+
+
+def main(arguments: list[str]) -> int:
+    """All rows; exit status 1 if fastrnn itself has no time somewhere."""
+    options = argparse.ArgumentParser(prog="python -m bench.gpu.speed")
+    options.add_argument("file", type=Path)
+    options.add_argument("--compiled", action="store_true")
+    options.add_argument("--costs", type=Path)
+    given = options.parse_args(arguments)
+    chips = {"published": floors.Chip()}
+    if given.costs is not None and given.costs.is_file():
+        costs = json.loads(given.costs.read_text())
+        chips["measured"] = floors.measured(chips["published"], costs)
+    rows: list[dict[str, Any]] = []
+    print(HEADER, flush=True)
+    for shape in [SMALL] if given.compiled else NAMED + GRID:
+        row: dict[str, Any] = {"name": shape.name, "shape": asdict(shape)}
+        row["algorithms"] = chosen_algorithms(shape)
+        row["floors"] = floors_of(shape, chips)
+        row["times"] = compiled(shape) if given.compiled else contenders(shape)
+        rows.append(row)
+        document = {"chips": {name: asdict(chip) for name, chip in chips.items()}, "rows": rows}
+        unfinished = given.file.with_name(given.file.name + ".new")
+        unfinished.write_text(json.dumps(document, indent=1) + "\n")
+        unfinished.replace(given.file)
+        print("\n".join(lines_of(row)), flush=True)
+    ours = [row["times"]["fastrnn"][name] for row in rows for name in PASSES]
+    return 1 if any("error" in timed for timed in ours) else 0
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main(sys.argv[1:]))
