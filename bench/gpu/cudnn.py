@@ -27,7 +27,7 @@ def algorithm(
         return STANDARD
     gated = cell in ("lstm", "gru")
     small_h = (128 if backward else 192) if gated else (256 if backward else 384)
-    if dtype != "float64" and H <= small_h:
+    if H <= small_h and dtype != "float64":
         return SMALL
     aligned = H <= 1024 and H % 128 == 0 and I % 128 == 0
     if dtype == "float16" and layers == 1 and not bidirectional and aligned:

@@ -1,17 +1,18 @@
 """The least time that a recurrent step, and a layer, can take on a GPU, by a simple model.
 
-A step is as fast as the best of these, and no faster than device memory brings what it must read and
-takes what it must write:
+A step is as fast as the best of these, and no faster than device memory brings what it must read
+and takes what it must write:
 
 block       one block has all weights of its rows: arithmetic, cell, no hand-over
 cluster     2 to 16 blocks share the weights, and push h to each other once per step
 grid        blocks of all processors share them, and hand h over through L2 once per step
-product     the weights come anew at every step, from chip, L2 and memory: a matrix product, a launch
+product     the weights come anew at every step, from chip, L2 and memory: a launch per step
 
 Groups of blocks split the rows between them. Weights of a block stay in registers, then in shared
-memory, where they are read at every step. 16-bit types multiply on tensor cores, where rows count by
-eights; float32 and float64 as FMAs, for their products are not rounded to fewer bits. The figures in
-`Chip` are published ones of an H100 SXM; `measured` puts in what bench/gpu/microbenchmarks.cu found.
+memory, where they are read at every step. 16-bit types multiply on tensor cores, where rows count
+by eights; float32 and float64 as FMAs, for their products are not rounded to fewer bits. The
+figures in `Chip` are published ones of an H100 SXM; `measured` puts in what
+bench/gpu/microbenchmarks.cu found.
 This is arithmetic to judge a time by, not a law.
 """
 

@@ -34,8 +34,8 @@ class Shape:
         return [int(length) for length in drawn]
 
 
-# Where others fall to their slow path: bfloat16, GRU, rows of different lengths, very long and thin.
-# The last is the one where torch may take cuDNN's persistent kernel.
+# Where others fall to their slow path: bfloat16, GRU, rows of different lengths, very long and
+# thin. The last is the one where torch may take cuDNN's persistent kernel.
 NAMED = [
     Shape("gru", "bfloat16", 16, 1024, 768, 768),
     Shape("gru", "bfloat16", 64, 128, 256, 256, ragged=True),
@@ -43,8 +43,8 @@ NAMED = [
     Shape("lstm", "float32", 128, 128, 64, 256, ragged=True),
     Shape("lstm", "float16", 16, 1024, 768, 768),
 ]
-# Sizes as in DeepBench (speech and translation models), and two small layers of torch's cuDNN choice:
-# one that it is good at, one where it is known to be slow.
+# Sizes as in DeepBench (speech and translation models); before them two small layers for which torch
+# takes a cuDNN kernel of its own: one that it is good at, one where it is known to be slow.
 GRID = [
     Shape("lstm", "float32", 20, 1314, 32, 32),
     Shape("lstm", "float32", 44, 1125, 160, 160),

@@ -1,8 +1,8 @@
 """Times on a GPU beside torch's, and beside a floor.
 
-``python -m bench.gpu.speed FILE [--compiled] [--costs FILE]`` prints a table and writes everything as
-JSON, after every row. `--compiled` times a loop through torch.compile at one small shape instead;
-`--costs` is what the micro-benchmarks found, for a second floor.
+``python -m bench.gpu.speed FILE [--compiled] [--costs FILE]`` prints a table and writes everything
+as JSON, after every row. `--compiled` times a loop through torch.compile at one small shape
+instead; `--costs` is what the micro-benchmarks found, for a second floor.
 """
 
 from __future__ import annotations

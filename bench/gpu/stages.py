@@ -1,12 +1,13 @@
 """Commands in order, each with a time limit; what became of them is on disk after every one.
 
-Stages of a group run at the same time, groups one after another. A stage that fails, cannot start or
-runs out of time does not stop the next. When the time of the whole run is over, what is left is
+Stages of a group run at the same time, groups one after another. A stage that fails, cannot start
+or runs out of time does not stop the next. When the time of the whole run is over, what is left is
 "not run".
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -117,10 +118,8 @@ class Runner:
 
 def _end_session(process: subprocess.Popen[str]) -> None:
     """Whatever the command started and left, and the command itself."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -1,6 +1,6 @@
-"""torch as the array library of `fastrnn._gpu`: the way of 16-bit types, which NumPy has no name for.
+"""torch as the array library of `fastrnn._gpu`: NumPy has no name for bfloat16, torch has.
 
-The stack around the kernels is the package's own; torch makes its products. A benchmark's stand-in, not
+The stack around the kernels is the package's own; torch makes its products. For measurements, not
 an interface: no checks, no autograd.
 """
 
