@@ -26,8 +26,8 @@ def algorithm(
     if packed:
         return STANDARD
     gated = cell in ("lstm", "gru")
-    small_h = (128 if backward else 192) if gated else (256 if backward else 384)
-    if H <= small_h and dtype != "float64":
+    forward, back = (192, 128) if gated else (384, 256)
+    if dtype != "float64" and H <= (back if backward else forward):
         return SMALL
     aligned = H <= 1024 and H % 128 == 0 and I % 128 == 0
     if dtype == "float16" and layers == 1 and not bidirectional and aligned:

@@ -43,8 +43,8 @@ NAMED = [
     Shape("lstm", "float32", 128, 128, 64, 256, ragged=True),
     Shape("lstm", "float16", 16, 1024, 768, 768),
 ]
-# Sizes as in DeepBench (speech and translation models); before them two small layers for which torch
-# takes a cuDNN kernel of its own: one that it is good at, one where it is known to be slow.
+# Sizes as in DeepBench (speech and translation models); before them two small layers for which
+# torch takes a cuDNN kernel of its own: one that it is good at, one where it is known to be slow.
 GRID = [
     Shape("lstm", "float32", 20, 1314, 32, 32),
     Shape("lstm", "float32", 44, 1125, 160, 160),
