@@ -227,10 +227,11 @@ class Seam:
         if training:
             shapes |= {"h_history": (T + 1, B, H), "keep": (T, B, facts["saved"] * H)}
             shapes |= {f"d_{n}_0": (B, H) for n in states} | {"d_pre": (T, B, slots * H)}
-        self.poison_of = {n: poisoned(storage, *shape) for n, shape in shapes.items()}
+        unwritten = {n: poisoned(storage, *shape) for n, shape in shapes.items()}
         if training and facts["states"] == 2:
-            self.poison_of["c_history"] = poisoned(scan.compute, T + 1, B, H)
-        self.outputs = {n: xp.asarray(a) for n, a in self.poison_of.items()}
+            unwritten["c_history"] = poisoned(scan.compute, T + 1, B, H)
+        self.unwritten = {n: xp.asarray(a) for n, a in unwritten.items()}
+        self.outputs = {n: a.copy() for n, a in self.unwritten.items()}
         self.workspaces = [
             xp.empty(machine.engine.device_workspace(*self.sizes, backward), np.uint8)
             for backward in ([False, True] if training else [False])
@@ -241,7 +242,7 @@ class Seam:
         }
 
     def run(self) -> None:
-        """Forward and, in training, backward, on the machine's current stream. Allocates nothing."""
+        """Forward and, in training, backward, on the machine's current stream; nothing else."""
         self._call(False)
         if self.training:
             self._call(True)
@@ -257,7 +258,7 @@ class Seam:
     def poison(self) -> None:
         """As if nobody had written the outputs; workspaces get garbage."""
         for name, array in self.outputs.items():
-            array[...] = self.machine.xp.asarray(self.poison_of[name])
+            array[...] = self.unwritten[name]
         for workspace in self.workspaces:
             workspace[...] = 0xA5
 

@@ -92,9 +92,9 @@ STORAGE_RELATIVE = {
 # branches and an element of a gradient is another number. The 2-norm says how few they are.
 KINKED_RELATIVE = {"bfloat16": 2.0**-3, "float16": 2.0**-6}
 
-# One step of a GPU's scan against the formulas in float64, from the state that the scan itself stored:
-# so many units in the last place of what is stored, and the rounding of float32 sums of `terms`
-# products, which grows with the square root of their number (and with the sum of their sizes).
+# One step of a GPU's scan against the formulas in float64, from the state that the scan itself
+# stored: so many units in the last place of what is stored, and the rounding of float32 sums of
+# `terms` products, which grows with the root of their number and with the sum of their sizes.
 STEP_ULPS = 2.0
 
 

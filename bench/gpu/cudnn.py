@@ -27,7 +27,7 @@ def algorithm(
         return STANDARD
     gated = cell in ("lstm", "gru")
     forward, back = (192, 128) if gated else (384, 256)
-    if dtype != "float64" and H <= (back if backward else forward):
+    if dtype != "float64" and (back if backward else forward) >= H:
         return SMALL
     aligned = H <= 1024 and H % 128 == 0 and I % 128 == 0
     if dtype == "float16" and layers == 1 and not bidirectional and aligned:

@@ -81,16 +81,18 @@ def cudnn(shape: Shape, device: str = "cuda") -> Calls:
     options = {"nonlinearity": shape.cell[4:]} if shape.cell.startswith("rnn") else {}
     dtype = getattr(torch, shape.dtype)
     layer = getattr(torch.nn, TORCH_NAMES[shape.cell])(shape.I, shape.H, **options)
+    with torch.no_grad():
+        for parameter, values in zip(layer.parameters(), weights_of(shape), strict=True):
+            parameter.copy_(torch.from_numpy(values))
     layer = layer.to(device, dtype)
+    d_y = torch.from_numpy(_normal(shape, shape.H)).to(device, dtype)
     x = torch.from_numpy(_normal(shape, shape.I)).to(device, dtype).requires_grad_()
     given: Any = x
     if shape.ragged:
         given = pack_padded_sequence(x.detach(), shape.lengths(), enforce_sorted=False)
         given = given._replace(data=given.data.requires_grad_())
-    leaves = [*layer.parameters(), given.data if shape.ragged else x]
-    with torch.no_grad():
-        y = layer(given)[0]
-    d_y = torch.randn_like(y.data if shape.ragged else y)
+        d_y = pack_padded_sequence(d_y, shape.lengths(), enforce_sorted=False).data
+    leaves = [given.data if shape.ragged else x, *layer.parameters()]
 
     def alone() -> Any:
         with torch.no_grad():
@@ -108,11 +110,10 @@ def loop(shape: Shape, device: str = "cuda", compiled: bool = False) -> Calls:
     import torch
 
     dtype = getattr(torch, shape.dtype)
-    leaves = [torch.from_numpy(w).to(device, dtype).requires_grad_() for w in weights_of(shape)]
-    x = torch.from_numpy(_normal(shape, shape.I)).to(device, dtype).requires_grad_()
-    leaves.append(x)
+    inputs = [_normal(shape, shape.I), *weights_of(shape)]
+    leaves = [torch.from_numpy(a).to(device, dtype).requires_grad_() for a in inputs]
 
-    def run(w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, x: Any) -> Any:
+    def run(x: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any) -> Any:
         x_pre = torch.nn.functional.linear(x, w_ih, b_ih)
         h = x.new_zeros(x.shape[1], shape.H)
         state, steps = (h, h), []
@@ -123,7 +124,7 @@ def loop(shape: Shape, device: str = "cuda", compiled: bool = False) -> Calls:
         return torch.stack(steps)
 
     call = torch.compile(run, dynamic=False) if compiled else run
-    d_y = torch.randn(x.shape[0], shape.B, shape.H, device=device, dtype=dtype)
+    d_y = torch.from_numpy(_normal(shape, shape.H)).to(device, dtype)
 
     def alone() -> Any:
         with torch.no_grad():

@@ -14,7 +14,6 @@ from emulated import STORAGES, TIERS, Scan, draw, run_reference, run_seam
 from machines import Gpu
 from tolerances import KINKED_RELATIVE, STORAGE_RELATIVE, relative_error
 
-
 SIZES: list[tuple[int, int, int, dict[str, Any]]] = [
     (0, 2, 3, {}),
     (5, 3, 7, {"ragged": True}),
