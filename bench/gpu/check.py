@@ -52,7 +52,10 @@ def stages(folder: Path, architecture: str) -> list[list[Stage]]:
 def suites() -> list[Stage]:
     """The tests that a GPU is needed for; nothing here is timed, so they share the GPU."""
     # Other libraries' warnings are no findings here; whether a bound holds is.
-    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default"]
+    pytest = [
+        sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default",
+        "--tb", "short", "--maxfail", "20", "--capture", "no",
+    ]  # fmt: skip
     spec = "tests/spec/test_gpu_{}.py"
     found = [
         Stage(name, [*pytest, spec.format(file), "-k", "real"], 110)

@@ -80,7 +80,10 @@ def contenders(shape: Shape) -> dict[str, Any]:
 
     from fastrnn import _core
 
-    found = {"scan": scans.time_tiers(shape)}
+    try:
+        found: dict[str, Any] = {"scan": scans.time_tiers(shape)}
+    except Exception as error:  # no memory, say: the other contenders may have what they need
+        found = {"scan": {"error": f"{type(error).__name__}: {error}"}}
     found["fastrnn"] = attempt(lambda: layers.stack(shape, _core), on_torch)
     if shape.dtype in ("float32", "float64"):
         found["public"] = attempt(lambda: layers.public(shape), on_cupy)
@@ -139,6 +142,8 @@ def lines_of(row: dict[str, Any]) -> list[str]:
         if ms("compiled") is not None:
             first = row["times"]["compiled"][name]["first_call_s"]
             lines.append(f"    torch.compile {ms('compiled'):.3f} ms, first call {first:.1f} s")
+    if "error" in row["times"].get("scan", {}):
+        lines.append(f"    scan: {row['times']['scan']['error'][:300]}")
     for who, times in row["times"].items():
         for name, timed in times.items():
             if who != "scan" and "error" in timed:
