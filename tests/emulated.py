@@ -50,6 +50,11 @@ def poisoned(storage: str, *shape: int) -> np.ndarray:
     return np.full(shape, np.nan, storage)
 
 
+def is_matrix(storage: str) -> bool:
+    """Whether the kernels multiply this type by matrix instructions."""
+    return storage in ("bfloat16", "float16")
+
+
 @dataclass
 class Scan:
     """One scan and its data in float64, every number one of the storage type."""
@@ -193,12 +198,18 @@ def decoded(scan: Scan, results: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 def tile(
     storage: str, terms: int, units: int, rows: int, row_groups: int, parts: int, chunks: int = 1
 ) -> dict[str, int]:
-    """A tile by hand; the terms come in so many chunks."""
-    vector = {"float64": 2, "float32": 4}.get(storage, 8)
-    step = parts * vector
+    """A tile by hand; the terms come in so many chunks.
+
+    Matrix instructions of 16-bit types want units by sixteens and at most two row groups.
+    """
+    together = {"float64": 2, "float32": 4}.get(storage, 16)
+    threads = -(-units * row_groups * parts // 32) * 32
+    if is_matrix(storage):
+        units, row_groups = -(-units // 16) * 16, min(row_groups, 2)
+        threads = units * 2 * parts
+    step = parts * together
     whole = -(-terms // step)
     chunk = -(-whole // chunks) * step
-    threads = -(-units * row_groups * parts // 32) * 32
     return {
         "units": units, "rows": rows, "row_groups": row_groups, "parts": parts,
         "threads": threads, "chunk": chunk,

@@ -15,7 +15,55 @@
 
 namespace fastrnn::cuda {
 
+struct EmulatedWarp {
+  int index;
+  bool backwards;  // the order of lanes
+
+  template <class T>
+  class Lanes {
+   public:
+    T& of(int lane) { return values_[lane]; }
+
+   private:
+    T values_[32];
+  };
+
+  int thread(int lane) const { return index * 32 + lane; }
+
+  template <class F>
+  void each(const F& f) const {
+    for (int i = 0; i < 32; ++i) f(backwards ? 31 - i : i);
+  }
+
+  // The instruction by its definition: matrices put together from the lanes' shares, multiplied, dealt out again.
+  template <class S, class WeightsOf, class Operand, class SumsOf>
+  void multiply_add(const WeightsOf& weights_of, Operand& operand, const SumsOf& sums_of) const {
+    float a[16][16], b[16][8];
+    for (int lane = 0; lane < 32; ++lane) {
+      const auto a_share = weights_of(lane);
+      const auto b_share = operand.of(lane);
+      for (int i = 0; i < 8; ++i)
+        a[lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i % 2 + i / 4 * 8] = half_of<S>(a_share.of[i / 2], i % 2);
+      for (int i = 0; i < 4; ++i) b[lane % 4 * 2 + i % 2 + i / 2 * 8][lane / 4] = half_of<S>(b_share.of[i / 2], i % 2);
+    }
+    for (int lane = 0; lane < 32; ++lane) {
+      auto& sums = sums_of(lane).of;
+      for (int i = 0; i < 4; ++i) {
+        const int unit = lane / 4 + i / 2 * 8, row = lane % 4 * 2 + i % 2;
+        for (int k = 0; k < 16; ++k) sums[i] += a[unit][k] * b[k][row];
+      }
+    }
+  }
+
+ private:
+  template <class S>
+  static float half_of(uint32_t pair, int which) {
+    return from_storage(S{uint16_t(which == 0 ? pair : pair >> 16)});
+  }
+};
+
 struct EmulatedBlock {
+  using Warp = EmulatedWarp;
   int row_tile, unit_tile;
   int threads;
   bool backwards;  // the order of threads
@@ -43,6 +91,15 @@ struct EmulatedBlock {
   void each(const Phase& phase) const {
     for (int i = 0; i < threads; ++i) phase(backwards ? threads - 1 - i : i);
   }
+  template <class Phase>
+  void each_alone(const Phase& phase) const {
+    each(phase);
+  }
+  template <class Phase>
+  void each_warp(const Phase& phase) const {
+    const int warps = threads / 32;
+    for (int i = 0; i < warps; ++i) phase(Warp{backwards ? warps - 1 - i : i, backwards});
+  }
 };
 
 // All blocks of a launch, and what they keep while the grid tier hands over.
@@ -69,8 +126,10 @@ class EmulatedGrid {
     for (auto& block : blocks) parts.emplace_back(scan_, *block);
     if (begins)
       for (auto& part : parts) part.begin();
-    for (const int64_t s : steps)
-      for (auto& part : parts) part.step(s);
+    if (!steps.empty())
+      for (auto& part : parts) part.fetch(steps[0]);
+    for (size_t i = 0; i < steps.size(); ++i)
+      for (auto& part : parts) part.step(steps[i], i + 1 < steps.size() ? steps[i + 1] : -1);
   }
 
   // Steps in their order; `first` is the one that `begin` precedes.

@@ -1,13 +1,13 @@
 // The order of packed recurrent weights, and packing.
 //
 // weight_hh (gates*H, H) becomes (unit tiles, groups, gates of the sum, units, vector), zeros past the terms and past
-// H, so that products.cuh reads 16 bytes per thread and neighbours in a warp read neighbours in memory.
+// H, so that the products read 16 bytes per thread and neighbours in a warp read neighbours in memory.
 //
 //   forward    sum over k of W[h_gate[g] * H + unit, k] h[k]:         `gates` sums per unit, H terms
 //   backward   sum over g, j of d_pre[g * H + j] W[h_gate[g] * H + j, unit]:  one sum, gates * H terms
 #pragma once
 
-#include "scan.h"
+#include "shared_places.h"
 
 namespace fastrnn::cuda {
 
@@ -19,7 +19,7 @@ struct PackShape {
 
   FASTRNN_INLINE constexpr int64_t terms() const { return transposed ? gates * H : H; }
   FASTRNN_INLINE constexpr int sums() const { return transposed ? 1 : gates; }
-  FASTRNN_INLINE constexpr int64_t groups() const { return (terms() + vector - 1) / vector; }
+  FASTRNN_INLINE constexpr int64_t groups() const { return groups_of(terms(), vector); }
   FASTRNN_INLINE constexpr int64_t unit_tiles() const { return (H + units - 1) / units; }
   FASTRNN_INLINE constexpr int64_t elements() const { return unit_tiles() * groups() * sums() * units * vector; }
 
