@@ -38,27 +38,37 @@ struct EmulatedWarp {
   // The instruction by its definition: matrices put together from the lanes' shares, multiplied, dealt out again.
   template <class S, class WeightsOf, class Operand, class SumsOf>
   void multiply_add(const WeightsOf& weights_of, Operand& operand, const SumsOf& sums_of) const {
-    float a[16][16], b[16][8];
+    constexpr int terms = numbers_of<S>().together(), each = factors_of_register<S>;
+    float a[16][terms], b[terms][8];
     for (int lane = 0; lane < 32; ++lane) {
-      const auto a_share = weights_of(lane);
-      const auto b_share = operand.of(lane);
-      for (int i = 0; i < 8; ++i)
-        a[lane / 4 + i / 2 % 2 * 8][lane % 4 * 2 + i % 2 + i / 4 * 8] = half_of<S>(a_share.of[i / 2], i % 2);
-      for (int i = 0; i < 4; ++i) b[lane % 4 * 2 + i % 2 + i / 2 * 8][lane / 4] = half_of<S>(b_share.of[i / 2], i % 2);
+      const auto weights = weights_of(lane);
+      const auto rows = operand.of(lane);
+      for (int second = 0; second < 2; ++second) {
+        for (int i = 0; i < each; ++i) {
+          const int term = second * terms / 2 + lane % 4 * each + i;
+          for (int half = 0; half < 2; ++half)
+            a[half * 8 + lane / 4][term] = factor_of<S>(weights.of[second * 2 + half], i);
+          b[term][lane / 4] = factor_of<S>(rows.of[second], i);
+        }
+      }
     }
     for (int lane = 0; lane < 32; ++lane) {
       auto& sums = sums_of(lane).of;
       for (int i = 0; i < 4; ++i) {
         const int unit = lane / 4 + i / 2 * 8, row = lane % 4 * 2 + i % 2;
-        for (int k = 0; k < 16; ++k) sums[i] += a[unit][k] * b[k][row];
+        for (int k = 0; k < terms; ++k) sums[i] += a[unit][k] * b[k][row];
       }
     }
   }
 
  private:
   template <class S>
-  static float half_of(uint32_t pair, int which) {
-    return from_storage(S{uint16_t(which == 0 ? pair : pair >> 16)});
+  static float factor_of(uint32_t factors, int which) {
+    if constexpr (std::is_same_v<S, TensorFloat32>) {
+      return float_of(factors);
+    } else {
+      return from_storage(S{uint16_t(which == 0 ? factors : factors >> 16)});
+    }
   }
 };
 
@@ -107,7 +117,7 @@ template <template <class, class, class, Tier> class TileOf, class Cell, class S
 class EmulatedGrid {
  public:
   EmulatedGrid(const Scan& scan, int64_t terms, int sums, bool backwards) : scan_(scan), backwards_(backwards) {
-    bytes_ = shared_places(tier, scan.tile, terms, sums, Cell::states, int(sizeof(S)), int(sizeof(ComputeOf<S>))).total;
+    bytes_ = shared_places(tier, scan.tile, terms, sums, Cell::states, numbers_of<S>()).total;
   }
 
   // One launch of the streamed tier, or everything of the others: blocks go step by step, as between barriers.

@@ -1,34 +1,47 @@
-// The recurrent product of one step for 16-bit types, by matrix instructions.
+// The recurrent product of one step for 16-bit types and TF32, by matrix instructions.
 //
-// Computes   what products.cuh computes; products of two 16-bit numbers are exact, sums are float.
-// Shapes     weights as there. One instruction, m16n8k16, multiplies 16 units x 16 terms of weights with 16 terms x 8
-//            rows of the operand; two vectors of terms are one instruction's, for every sum.
-// Work split a warp has a block of 16 units and a part of the terms: every parts-th step of 16. It goes over the rows
-//            by eights, at most two of them at once. Parts meet in shared memory and are added in their order.
+// Computes   what products.cuh computes. Products of two 16-bit numbers are exact; TF32 rounds both factors to 11 bits,
+//            nearest, ties away from zero. Sums are float.
+// Shapes     weights as there. One instruction, m16n8k16 or for TF32 m16n8k8, multiplies 16 units x two vectors of
+// terms
+//            of weights with as many terms x 8 rows of the operand, for one sum.
+// Work split a warp has a block of 16 units and a part of the terms: every parts-th step of two vectors. It goes over
+//            the rows by eights, at most two of them at once. Parts meet in shared memory and are added in their order.
 // Cost       the first steps' weights stay in the registers of their warp for the whole scan (kept_steps), up to
 //            48 of a thread; the others are read from shared memory, in the streamed tier from L2, once per pass of
 //            rows. Of the operand a warp reads its part once per pass. All reads and writes are free of bank conflicts.
-// Limits     units in blocks of 16, rows of 8, terms of 16: what is missing is zeros or goes nowhere.
+// Limits     units in blocks of 16, rows of 8, terms of two vectors: what is missing is zeros or goes nowhere.
 #pragma once
 
 #include "products.cuh"
 
 namespace fastrnn::cuda {
 
-// Two neighbours of a 16-bit type as an instruction takes them.
+// A register of an instruction's factors: two neighbours of a 16-bit type, or one number of TF32.
 template <class S>
-FASTRNN_DEVICE inline uint32_t load_pair(const S* address) {
+FASTRNN_DEVICE inline uint32_t load_factors(const S* address) {
+  uint32_t factors;
+  if constexpr (std::is_same_v<S, TensorFloat32>) {
+    const float value = address->value;
 #ifdef __CUDACC__
-  return *reinterpret_cast<const uint32_t*>(address);
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(factors) : "f"(value));
 #else
-  uint32_t pair;
-  std::memcpy(&pair, address, sizeof pair);
-  return pair;
+    factors = value != value ? bits_of(value) : (bits_of(value) + 0x1000u) & ~0x1FFFu;
 #endif
+  } else {
+#ifdef __CUDACC__
+    factors = *reinterpret_cast<const uint32_t*>(address);
+#else
+    std::memcpy(&factors, address, sizeof factors);
+#endif
+  }
+  return factors;
 }
+template <class S>
+constexpr int factors_of_register = int(sizeof(uint32_t) / sizeof(S));
 
-// A lane's share of the three matrices. Lane = 4 * q + p holds of the weights units q and q + 8 at terms 2p, 2p + 1 and
-// 2p + 8, 2p + 9; of the operand row q at the same terms; of the sums units q and q + 8 in rows 2p and 2p + 1.
+// A lane's share of the three matrices. Lane = 4 * q + p has of the weights units q and q + 8 at the p-th register of
+// both vectors of terms; of the operand row q at the same terms; of the sums units q and q + 8 in rows 2p and 2p + 1.
 struct WeightsShare {
   uint32_t of[4];  // (unit q, first terms), (q + 8, first), (q, second), (q + 8, second)
 };
@@ -43,10 +56,10 @@ template <class Block, class S, int sums, Tier tier>
 struct Product<Block, S, sums, tier, true> : ProductFrame<Block, S, sums> {
   using Frame = ProductFrame<Block, S, sums>;
   using Frame::block, Frame::tile, Frame::vector, Frame::stride, Frame::partial;
-  static constexpr int kept = tier == Tier::streamed ? 0 : kept_steps(int(sizeof(S)), sums);
+  static constexpr int kept = tier == Tier::streamed ? 0 : kept_steps(numbers_of<S>(), sums);
   static constexpr int eights = 2;  // of rows at once
   static constexpr int chains = sums < 3 ? 4 : 1;  // of instructions that do not wait for each other, for each sum
-  static constexpr int step_groups = matrix_terms / vector;
+  static constexpr int step_groups = 2, step_terms = numbers_of<S>().together();
   struct Kept {
     WeightsShare of[kept > 0 ? kept : 1][sums];
   };
@@ -64,20 +77,20 @@ struct Product<Block, S, sums, tier, true> : ProductFrame<Block, S, sums> {
                          const Vector<S>* packed)
       : Frame(block, tile, terms, places),
         weights(tier == Tier::streamed ? packed : reinterpret_cast<const Vector<S>*>(block.shared)),
-        first_group(kept_groups(tier, tile, groups_of(terms, vector), int(sizeof(S)), sums)),
+        first_group(kept_groups(tier, tile, groups_of(terms, numbers_of<S>()), numbers_of<S>(), sums)),
         kept_weights(block) {}
 
   FASTRNN_DEVICE int unit_blocks() const { return tile.units / matrix_units; }
-  // Of 16 terms. An int counts more terms than memory has room for.
+  // Of two vectors of terms. An int counts more terms than memory has room for.
   FASTRNN_DEVICE int steps() const { return int(Frame::groups() / step_groups); }
 
   // Of weights (groups, sums, units): the share of a lane at the group where a step begins.
   FASTRNN_DEVICE WeightsShare share_of(const Vector<S>* from, int64_t group, int g, int unit_block, int lane) const {
     const Vector<S>* first = from + (group * sums + g) * tile.units + unit_block * matrix_units + lane / 4;
     const Vector<S>* second = first + int64_t(sums) * tile.units;
-    const int at = lane % 4 * 2;
-    return {{load_pair(first->element + at), load_pair(first[8].element + at), load_pair(second->element + at),
-             load_pair(second[8].element + at)}};
+    const int at = lane % 4 * factors_of_register<S>;
+    return {{load_factors(first->element + at), load_factors(first[8].element + at), load_factors(second->element + at),
+             load_factors(second[8].element + at)}};
   }
 
   FASTRNN_DEVICE void keep_weights(const Vector<S>* packed) {
@@ -96,7 +109,7 @@ struct Product<Block, S, sums, tier, true> : ProductFrame<Block, S, sums> {
     });
   }
 
-  // One step of 16 terms: `weights_of(lane, g)` is a share of its weights.
+  // One step: `weights_of(lane, g)` is a share of its weights.
   template <class WeightsOf>
   FASTRNN_DEVICE void add_step(const Warp& warp, AllSums& all_sums, int rows, const S* column, int chain,
                                const WeightsOf& weights_of) const {
@@ -104,8 +117,8 @@ struct Product<Block, S, sums, tier, true> : ProductFrame<Block, S, sums> {
       if (n * matrix_rows >= rows) break;
       typename Warp::template Lanes<OperandShare> operand_share;
       warp.each([&](int lane) {
-        const S* at = column + (n * matrix_rows + lane / 4) * stride + lane % 4 * 2;
-        operand_share.of(lane) = {{load_pair(at), load_pair(at + matrix_terms / 2)}};
+        const S* at = column + (n * matrix_rows + lane / 4) * stride + lane % 4 * factors_of_register<S>;
+        operand_share.of(lane) = {{load_factors(at), load_factors(at + vector)}};
       });
       FASTRNN_UNROLL for (int g = 0; g < sums; ++g) {
         warp.template multiply_add<S>(
@@ -124,7 +137,7 @@ struct Product<Block, S, sums, tier, true> : ProductFrame<Block, S, sums> {
     FASTRNN_UNROLL for (int i = 0; i < kept; ++i) {
       const int step = i * tile.parts + part;
       if (step < first_step || step >= last_step) continue;
-      add_step(warp, all_sums, rows, rows_of_operand + (step - first_step) * matrix_terms, i % chains,
+      add_step(warp, all_sums, rows, rows_of_operand + (step - first_step) * step_terms, i % chains,
                [&](int lane, int g) { return kept_weights.of(warp.thread(lane)).of[i][g]; });
     }
     // A chain is a constant of the loop's body: registers have no index.
@@ -133,10 +146,9 @@ struct Product<Block, S, sums, tier, true> : ProductFrame<Block, S, sums> {
       FASTRNN_UNROLL for (int chain = 0; chain < chains; ++chain) {
         const int step = (turn + chain) * tile.parts + part;
         if (step < first_step || step >= last_step) continue;
-        add_step(warp, all_sums, rows, rows_of_operand + (step - first_step) * matrix_terms, chain,
-                 [&](int lane, int g) {
-                   return share_of(weights, int64_t(step) * step_groups - first_group, g, unit_block, lane);
-                 });
+        add_step(warp, all_sums, rows, rows_of_operand + (step - first_step) * step_terms, chain, [&](int lane, int g) {
+          return share_of(weights, int64_t(step) * step_groups - first_group, g, unit_block, lane);
+        });
       }
     }
   }

@@ -18,12 +18,11 @@ struct DeviceFacts {
 struct PlanShape {
   int64_t B, H;
   int gates, states;
-  int element, compute;  // bytes of the storage and the compute type
+  Numbers numbers;
   bool backward;
 
   constexpr int64_t terms() const { return backward ? gates * H : H; }
   constexpr int sums() const { return backward ? 1 : gates; }
-  constexpr int vector() const { return vector_bytes / element; }
 };
 
 struct Plan {
@@ -57,19 +56,19 @@ constexpr int64_t multiple_above(int64_t a, int64_t b) { return (a + b - 1) / b 
 // The tile of `units` x `rows` with `threads` threads: as many rows at once as they allow, then parts.
 constexpr Tile tile_of(const PlanShape& shape, Tier tier, int units, int rows, int threads) {
   using namespace plan_costs;
-  const bool matrix = is_matrix(shape.element);
-  const int lanes = row_lanes_of(shape.element), wanted = (rows + lanes - 1) / lanes;
+  const bool matrix = shape.numbers.matrix;
+  const int lanes = shape.numbers.row_lanes(), wanted = (rows + lanes - 1) / lanes;
   // Threads that one sum of a row group takes; a warp of matrix instructions goes over the row groups by itself.
   const int room = matrix ? threads / (units * 32 / matrix_units) : threads / units;
   const int most_groups = matrix ? most_eights : room;
   const int row_groups = wanted < most_groups ? wanted : most_groups;
   if (room < 1 || row_groups < 1 || (matrix && units % matrix_units != 0)) return {};
-  const int64_t together = matrix ? matrix_terms : shape.vector();  // terms that a part takes at once
+  const int64_t together = shape.numbers.together();
   int parts = matrix ? room : room / row_groups;
   parts = parts < most_parts ? parts : most_parts;
   parts = int(least_of(parts, most_of((shape.terms() + together - 1) / together, 1)));
   const int64_t step = int64_t(parts) * together;
-  const int64_t fits = operand_bytes / (int64_t(row_groups) * lanes * shape.element) / step * step;
+  const int64_t fits = operand_bytes / (int64_t(row_groups) * lanes * shape.numbers.element) / step * step;
   const int64_t all = multiple_above(most_of(shape.terms(), 1), step);
   const int64_t chunk = tier == Tier::resident ? all : least_of(all, most_of(fits, step));
   return {units, rows, row_groups, parts, threads, int(chunk)};
@@ -80,11 +79,13 @@ constexpr double fma_clocks(const PlanShape& shape, const DeviceFacts& device, c
   using namespace plan_costs;
   const Tile& tile = plan.tile;
   const double terms = double(shape.terms()), sums = shape.sums();
-  const double rows = double(least_of(tile.rows, pass_rows_of(tile, shape.element)));
+  const double rows = double(least_of(tile.rows, pass_rows_of(tile, shape.numbers)));
   const double busy = double(tile.row_groups) * tile.parts * tile.units / tile.threads;
-  const double fma = terms * sums * tile.units * rows / (shape.compute == 8 ? double(device.double_rate) : fma_rate);
-  const double weights = terms * sums * tile.units * shape.element * tile.row_groups;
-  const double operand = terms * shape.element * rows * tile.units / 8;  // a wavefront serves the lanes of a part
+  const double fma =
+      terms * sums * tile.units * rows / (shape.numbers.compute == 8 ? double(device.double_rate) : fma_rate);
+  const double weights = terms * sums * tile.units * shape.numbers.element * tile.row_groups;
+  const double operand =
+      terms * shape.numbers.element * rows * tile.units / 8;  // a wavefront serves the lanes of a part
   const double read = plan.tier == Tier::streamed ? weights / exchange_rate : weights / shared_rate;
   return fma / busy > read + operand / shared_rate ? fma / busy : read + operand / shared_rate;
 }
@@ -93,15 +94,15 @@ constexpr double fma_clocks(const PlanShape& shape, const DeviceFacts& device, c
 constexpr double matrix_clocks(const PlanShape& shape, const Plan& plan) {
   using namespace plan_costs;
   const Tile& tile = plan.tile;
-  const int64_t steps = groups_of(shape.terms(), shape.vector()) * shape.vector() / matrix_terms;
+  const int64_t steps = groups_of(shape.terms(), shape.numbers) / 2;
   const int64_t turns = (steps + tile.parts - 1) / tile.parts, blocks = tile.units / matrix_units;
   const double instructions = double(turns) * shape.sums() * tile.row_groups;  // of a warp
   const double warps = double(blocks) * tile.parts, quarter = warps > 4 ? warps / 4 : 1;
   const double chain = double(turns) * matrix_latency * (shape.sums() < 3 ? 0.25 : 1);
-  const int64_t groups = groups_of(shape.terms(), shape.vector());
-  const double shared = double(groups - kept_groups(plan.tier, tile, groups, shape.element, shape.sums()));
+  const int64_t groups = groups_of(shape.terms(), shape.numbers);
+  const double shared = double(groups - kept_groups(plan.tier, tile, groups, shape.numbers, shape.sums()));
   const double weights = shared * shape.sums() * tile.units * vector_bytes * tile.row_groups;
-  const double operand = double(blocks) * tile.row_groups * matrix_rows * double(shape.terms()) * shape.element;
+  const double operand = double(blocks) * tile.row_groups * matrix_rows * double(shape.terms()) * shape.numbers.element;
   const double read =
       plan.tier == Tier::streamed ? weights / exchange_rate + operand / shared_rate : (weights + operand) / shared_rate;
   const double multiply = instructions * quarter * matrix_rate;
@@ -113,12 +114,12 @@ constexpr double matrix_clocks(const PlanShape& shape, const Plan& plan) {
 constexpr double clocks_of(const PlanShape& shape, const DeviceFacts& device, const Plan& plan) {
   using namespace plan_costs;
   const Tile& tile = plan.tile;
-  const int pass_rows = pass_rows_of(tile, shape.element);
+  const int pass_rows = pass_rows_of(tile, shape.numbers);
   const double passes = double((tile.rows + pass_rows - 1) / pass_rows), live = double(tile.rows);
-  const double product = is_matrix(shape.element) ? matrix_clocks(shape, plan) : fma_clocks(shape, device, plan);
+  const double product = shape.numbers.matrix ? matrix_clocks(shape, plan) : fma_clocks(shape, device, plan);
   const double joined = double(tile.parts) * shape.sums() * live * tile.units / tile.threads * 4;
   double clocks = (fixed + product) * passes + joined;
-  if (plan.tier != Tier::resident) clocks += live * double(shape.terms()) * shape.element / exchange_rate;
+  if (plan.tier != Tier::resident) clocks += live * double(shape.terms()) * shape.numbers.element / exchange_rate;
   if (plan.tier == Tier::grid) return clocks + hand_over;
   const double waves = double((plan.row_tiles * plan.unit_tiles + device.processors - 1) / device.processors);
   return plan.tier == Tier::streamed ? clocks * waves + launch : clocks * waves;
@@ -134,8 +135,7 @@ constexpr Plan plan_with(const PlanShape& shape, const DeviceFacts& device, Tier
   if (plan.tile.units == 0) return plan;
   plan.row_tiles = (most_of(shape.B, 1) + rows - 1) / rows;  // no rows are planned as one
   plan.unit_tiles = (shape.H + units - 1) / units;
-  plan.shared_bytes =
-      shared_places(tier, plan.tile, shape.terms(), shape.sums(), shape.states, shape.element, shape.compute).total;
+  plan.shared_bytes = shared_places(tier, plan.tile, shape.terms(), shape.sums(), shape.states, shape.numbers).total;
   if (plan.shared_bytes > device.shared_bytes) return plan;
   if (plan.row_tiles >= int64_t(1) << 31 || plan.unit_tiles > 65535) return plan;
   if (tier == Tier::grid && plan.row_tiles * plan.unit_tiles > device.processors) return plan;
@@ -150,7 +150,7 @@ constexpr Plan best_of(const PlanShape& shape, const DeviceFacts& device, Tier t
   constexpr const char* reasons[] = {"one block holds the weights and runs all steps of its rows by itself",
                                      "the blocks of a row tile hold the weights together and hand over h at every step",
                                      "one launch per step: the weights stay nowhere, and are read again at every step"};
-  const int least = is_matrix(shape.element) ? matrix_units : 8;
+  const int least = shape.numbers.matrix ? matrix_units : 8;
   Plan best{};
   best.tier = tier;
   for (const int threads : {256, plan_costs::most_threads}) {
@@ -189,8 +189,7 @@ constexpr Plan streamed_like(const PlanShape& shape, const DeviceFacts& device, 
   streamed.tier = Tier::streamed;
   streamed.reason = "one launch per step, because the blocks of the grid tier cannot all run at once here";
   streamed.shared_bytes =
-      shared_places(Tier::streamed, plan.tile, shape.terms(), shape.sums(), shape.states, shape.element, shape.compute)
-          .total;
+      shared_places(Tier::streamed, plan.tile, shape.terms(), shape.sums(), shape.states, shape.numbers).total;
   streamed.clocks = clocks_of(shape, device, streamed);
   return streamed;
 }

@@ -10,7 +10,7 @@
 // Cost       per group a thread loads `sums` vectors of weights and 4 of operand for sums * 4 * vector FMAs; lanes of a
 //            warp read neighbouring weights and the same operand, without bank conflicts.
 // Limits     the order of a sum follows from the tile and the number of terms alone: the same bits on every run,
-//            in every tier that uses the same tile. 16-bit types: matrix_products.cuh.
+//            in every tier that uses the same tile. Other types: matrix_products.cuh.
 #pragma once
 
 #include "math.cuh"
@@ -41,8 +41,8 @@ struct ProductFrame {
         partial(reinterpret_cast<V*>(block.shared + places.partial)),
         partial_stride(places.partial_stride) {}
 
-  FASTRNN_DEVICE int64_t groups() const { return groups_of(terms, vector); }
-  FASTRNN_DEVICE int pass_rows() const { return pass_rows_of(tile, int(sizeof(S))); }
+  FASTRNN_DEVICE int64_t groups() const { return groups_of(terms, numbers_of<S>()); }
+  FASTRNN_DEVICE int pass_rows() const { return pass_rows_of(tile, numbers_of<S>()); }
   FASTRNN_DEVICE V sum(int gate, int row, int unit) const {
     return partial[(gate * pass_rows() + row) * partial_stride + unit];
   }
@@ -106,12 +106,12 @@ struct ProductFrame {
   }
 };
 
-template <class Block, class S, int sums, Tier tier, bool matrix = is_matrix(int(sizeof(S)))>
+template <class Block, class S, int sums, Tier tier, bool matrix = numbers_of<S>().matrix>
 struct Product : ProductFrame<Block, S, sums> {
   using Frame = ProductFrame<Block, S, sums>;
   using V = ComputeOf<S>;
   using Frame::block, Frame::tile, Frame::vector, Frame::stride, Frame::partial;
-  static constexpr int lanes = row_lanes_of(int(sizeof(S)));
+  static constexpr int lanes = numbers_of<S>().row_lanes();
   struct Sums {
     V of[sums][lanes];
   };

@@ -27,7 +27,7 @@ constexpr const char* name_of(Tier tier) {
 struct Tile {
   int units;       // hidden units of a block, a multiple of 8, in 16-bit types of 16
   int rows;        // batch rows of a block
-  int row_groups;  // of rows that are summed at once; each has row_lanes_of(element) rows
+  int row_groups;  // of rows that are summed at once; each has Numbers::row_lanes() rows
   int parts;       // of the terms of a sum, each a thread's or in 16-bit types a warp's
   int threads;     // row_groups * parts * units at least, in 16-bit types parts * units * 2
   int chunk;       // terms of a sum that are staged at once, a multiple of parts * vector_length or parts * 16

@@ -41,7 +41,7 @@ struct BackwardTile {
       : scan(scan),
         block(block),
         tile(scan.tile),
-        places(shared_places(tier, tile, gates * scan.H, 1, states, int(sizeof(S)), int(sizeof(V)))),
+        places(shared_places(tier, tile, gates * scan.H, 1, states, numbers_of<S>())),
         first_row(int64_t(block.row_tile) * tile.rows),
         first_unit(int64_t(block.unit_tile) * tile.units),
         ahead(block),
@@ -56,7 +56,7 @@ struct BackwardTile {
 
   // The weights of this tile's units, in global memory.
   FASTRNN_DEVICE const Vector<S>* packed() const {
-    const int64_t vectors = groups_of(gates * scan.H, vector_length<S>) * tile.units;
+    const int64_t vectors = groups_of(gates * scan.H, numbers_of<S>()) * tile.units;
     return reinterpret_cast<const Vector<S>*>(scan.weights) + block.unit_tile * vectors;
   }
 

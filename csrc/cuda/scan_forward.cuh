@@ -42,7 +42,7 @@ struct ForwardTile {
       : scan(scan),
         block(block),
         tile(scan.tile),
-        places(shared_places(tier, tile, scan.H, gates, states, int(sizeof(S)), int(sizeof(V)))),
+        places(shared_places(tier, tile, scan.H, gates, states, numbers_of<S>())),
         first_row(int64_t(block.row_tile) * tile.rows),
         first_unit(int64_t(block.unit_tile) * tile.units),
         ahead(block),
@@ -57,7 +57,7 @@ struct ForwardTile {
 
   // The weights of this tile's units, in global memory.
   FASTRNN_DEVICE const Vector<S>* packed() const {
-    const int64_t vectors = groups_of(scan.H, vector_length<S>) * gates * tile.units;
+    const int64_t vectors = groups_of(scan.H, numbers_of<S>()) * gates * tile.units;
     return reinterpret_cast<const Vector<S>*>(scan.weights) + block.unit_tile * vectors;
   }
 

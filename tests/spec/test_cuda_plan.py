@@ -19,7 +19,7 @@ BS = [0, 1, 2, 5, 16, 33, 64, 256, 1000, 70_000, 3_000_000]
 
 
 def check(plan: dict[str, Any], storage: str, B: int, H: int, terms: int, device: Any) -> None:
-    tile, together = plan["tile"], {"float64": 2, "float32": 4}.get(storage, 16)
+    tile, together = plan["tile"], {"float64": 2, "float32": 4, "tf32": 8}.get(storage, 16)
     processors, shared = device
     assert plan["clocks"] > 0
     assert plan["reason"]
