@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
         if options.command == "roofline":
             return _roofline(options)
         if options.command == "gpu-check":
-            from bench.gpu_check import check
+            from bench.gpu.check import check
 
             return check(options.out)
         if options.command == "gpu-resources":
@@ -142,7 +142,7 @@ def _roofline(options: argparse.Namespace) -> int:
 
 
 def _gpu_resources(architecture: int) -> int:
-    from bench.gpu_resources import measure, table
+    from bench.gpu.resources import measure, table
 
     found = measure(architecture)
     print(table(found))

@@ -50,9 +50,12 @@ def parser() -> argparse.ArgumentParser:
     roofline.add_argument("--out", type=Path, help="write them to this JSON file as well")
 
     check = commands.add_parser(
-        "gpu-check", help="everything that needs a GPU: build, tests, sanitizers, first timings"
+        "gpu-check",
+        help="everything that needs a GPU, in nine minutes: build, tests, sanitizers, costs, times",
     )
-    check.add_argument("--out", type=Path, required=True, help="folder for the build and results")
+    check.add_argument(
+        "--out", type=Path, required=True, help="folder for gpu-check.json and gpu-check.txt"
+    )
 
     resources = commands.add_parser(
         "gpu-resources",

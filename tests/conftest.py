@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import machines
 import pytest
 from cases import SEED
 from hypothesis import settings
@@ -28,6 +29,12 @@ def pytest_report_header() -> list[str]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for line in measured():
         terminalreporter.write_line(line)
+
+
+@pytest.fixture(params=["emulated", "real"])
+def gpu(request: pytest.FixtureRequest) -> machines.Gpu:
+    """The emulated GPU, and a real one where there is one."""
+    return machines.emulated() if request.param == "emulated" else machines.real()
 
 
 @pytest.fixture

@@ -221,54 +221,79 @@ def tile(
     }  # fmt: skip
 
 
-def run_seam(
-    machine: Any, scan: Scan, tier: str, training: bool = True
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A scan through the seam of a GPU (`fastrnn._gpu.Machine`): arrays forward, arrays backward.
+class Seam:
+    """A scan through the seam of a GPU (`fastrnn._gpu.Machine`): all its memory, and running it.
 
-    They stay in the machine's memory; `undevice` brings them back.
+    `inputs` are never written; `outputs` and `workspaces` are, by every run. Arrays stay in the
+    machine's memory; `results` brings the interesting ones back.
     """
-    T, B, H, facts, storage = scan.T, scan.B, scan.H, scan.facts, scan.storage
-    G, slots, xp, engine = facts["gates"], facts["slots"], machine.xp, machine.engine
-    sizes = (scan.cell, storage, T, B, H, scan.reverse, tier, machine.device)
 
-    def empty(*shape: int) -> Any:
-        return xp.asarray(poisoned(storage, *shape))
+    def __init__(self, machine: Any, scan: Scan, tier: str, training: bool = True) -> None:
+        T, B, H, facts, storage = scan.T, scan.B, scan.H, scan.facts, scan.storage
+        G, slots, xp = facts["gates"], facts["slots"], machine.xp
+        self.machine, self.scan, self.training = machine, scan, training
+        self.sizes = (scan.cell, storage, T, B, H, scan.reverse, tier, machine.device)
+        self.inputs: dict[str, Any] = {
+            n: xp.asarray(encode(storage, a)) for n, a in scan.data.items() if a is not None
+        }
+        if scan.lengths is not None:
+            self.inputs["lengths"] = xp.asarray(scan.lengths)
+        states = ["h", "c"][: facts["states"]]
+        shapes = {"y": (T, B, H)} | {f"{n}_n": (B, H) for n in states}
+        if training:
+            shapes |= {"h_history": (T + 1, B, H), "keep": (T, B, facts["saved"] * H)}
+            shapes |= {f"d_{n}_0": (B, H) for n in states} | {"d_pre": (T, B, slots * H)}
+        unwritten = {n: poisoned(storage, *shape) for n, shape in shapes.items()}
+        if training and facts["states"] == 2:
+            unwritten["c_history"] = poisoned(scan.compute, T + 1, B, H)
+        self.unwritten = {n: xp.asarray(a) for n, a in unwritten.items()}
+        self.outputs = {n: a.copy() for n, a in self.unwritten.items()}
+        self.workspaces = [
+            xp.empty(machine.engine.device_workspace(*self.sizes, backward), np.uint8)
+            for backward in ([False, True] if training else [False])
+        ]
+        self.strides = {
+            False: ((B * G * H, G * H), (B * H, H)),
+            True: ((B * H, H),),
+        }
 
-    def run(call: Any, backward: bool, arrays: dict[str, Any], *strides: Any) -> None:
-        size = engine.device_workspace(*sizes, backward)
-        arrays["workspace"] = xp.empty(size, np.uint8)
-        given = {n: machine.address(a) for n, a in arrays.items() if a is not None}
-        call(*sizes, machine.stream(), size, given, *strides)
+    def run(self) -> None:
+        """Forward and, in training, backward, on the machine's current stream; nothing else."""
+        self._call(False)
+        if self.training:
+            self._call(True)
 
-    forward: dict[str, Any] = {
-        n: None if a is None else xp.asarray(encode(storage, a)) for n, a in scan.data.items()
-    }
-    forward["lengths"] = None if scan.lengths is None else xp.asarray(scan.lengths)
-    forward["y"] = empty(T, B, H)
-    names = ["h", "c"][: facts["states"]]
-    forward |= {f"{n}_n": empty(B, H) for n in names}
-    if training:
-        forward["h_history"], forward["keep"] = empty(T + 1, B, H), empty(T, B, facts["saved"] * H)
-        if facts["states"] == 2:
-            forward["c_history"] = xp.asarray(poisoned(scan.compute, T + 1, B, H))
-    run(engine.device_forward, False, forward, (B * G * H, G * H), (B * H, H))
-    if not training:
-        return forward, {}
-    shared = ("weight_hh", "lengths", "d_y", "d_h_n", "d_c_n", "h_history", "c_history", "keep")
-    backward = {n: forward.get(n) for n in shared} | {f"d_{n}_0": empty(B, H) for n in names}
-    backward["d_pre"] = empty(T, B, slots * H)
-    run(engine.device_backward, True, backward, (B * H, H))
-    return forward, backward
+    def _call(self, backward: bool) -> None:
+        engine = self.machine.engine
+        arrays = self.inputs | self.outputs | {"workspace": self.workspaces[backward]}
+        given = {n: self.machine.address(a) for n, a in arrays.items()}
+        call = engine.device_backward if backward else engine.device_forward
+        size = self.workspaces[backward].nbytes
+        call(*self.sizes, self.machine.stream(), size, given, *self.strides[backward])
+
+    def poison(self) -> None:
+        """As if nobody had written the outputs; workspaces get garbage."""
+        for name, array in self.outputs.items():
+            array[...] = self.unwritten[name]
+        for workspace in self.workspaces:
+            workspace[...] = 0xA5
+
+    def results(self, to_host: Any) -> dict[str, np.ndarray]:
+        """Outputs and the gradients that the kernels themselves write, in float64."""
+        scan, facts = self.scan, self.scan.facts
+        states = ["h", "c"][: facts["states"]]
+        found = {n: self.outputs[n] for n in ["y", *(f"{n}_n" for n in states)]}
+        if self.training:
+            found |= {f"d_{n}_0": self.outputs[f"d_{n}_0"] for n in states}
+            first, G, H = facts["x_slot"] * scan.H, facts["gates"], scan.H
+            found["d_x_pre"] = self.outputs["d_pre"][..., first : first + G * H]
+        return {n: decode(scan.storage, to_host(a)) for n, a in found.items()}
 
 
-def seam_results(
-    scan: Scan, forward: dict[str, Any], backward: dict[str, Any], to_host: Any
+def run_seam(
+    machine: Any, scan: Scan, tier: str, to_host: Any, training: bool = True
 ) -> dict[str, np.ndarray]:
-    """Outputs and the gradients that the kernels themselves write, in float64."""
-    names = ["h", "c"][: scan.facts["states"]]
-    found = {"y": forward["y"]} | {f"{n}_n": forward[f"{n}_n"] for n in names}
-    found |= {f"d_{n}_0": backward[f"d_{n}_0"] for n in names}
-    first, G, H = scan.facts["x_slot"] * scan.H, scan.facts["gates"], scan.H
-    found["d_x_pre"] = backward["d_pre"][..., first : first + G * H]
-    return {n: decode(scan.storage, to_host(a)) for n, a in found.items()}
+    """The results of one run."""
+    seam = Seam(machine, scan, tier, training)
+    seam.run()
+    return seam.results(to_host)

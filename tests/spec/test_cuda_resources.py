@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench.gpu_resources import KERNELS, MOST_REGISTERS, TIERS, Resources, measure, nvcc, parse
+from bench.gpu.resources import KERNELS, MOST_REGISTERS, TIERS, Resources, measure, nvcc, parse
 
 SAMPLE = """\
 ptxas info    : Compiling entry function '_ZN7fastrnn4cuda12scan_forwardINS_5cells3RnnINS2_\

@@ -6,44 +6,13 @@ launches, flags between blocks, the caller's stream. Without one those tests are
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import pytest
-from emulated import STORAGES, TIERS, Scan, draw, run_reference, run_seam, seam_results
+from emulated import STORAGES, TIERS, Scan, draw, run_reference, run_seam
+from machines import Gpu
 from tolerances import KINKED_RELATIVE, STORAGE_RELATIVE, relative_error
-
-from fastrnn import _core, _device, _gpu
-
-
-def _emulated() -> tuple[_gpu.Machine, Any]:
-    emulation = pytest.importorskip(
-        "fastrnn._emulation", reason="built without FASTRNN_TESTING, so without the emulated GPU"
-    )
-    return _gpu.Machine(np, emulation, lambda a: a.ctypes.data, lambda: 0, 0), np.asarray
-
-
-def _real() -> tuple[_gpu.Machine, Any]:
-    # `python -m bench gpu-check` must not pass because everything was skipped
-    refuse = pytest.fail if os.environ.get("FASTRNN_REQUIRE_GPU") else pytest.skip
-    if not _core.build_info()["cuda"]:
-        refuse("built without CUDA kernels")
-    try:
-        import cupy
-
-        cupy.cuda.runtime.getDeviceCount()
-    except ImportError as error:
-        refuse(f"CuPy cannot be imported: {error}")
-    except cupy.cuda.runtime.CUDARuntimeError as error:
-        refuse(f"no GPU: {error}")
-    return _device.machine(0), cupy.asnumpy
-
-
-@pytest.fixture(params=["emulated", "real"])
-def gpu(request: pytest.FixtureRequest) -> tuple[_gpu.Machine, Any]:
-    return _emulated() if request.param == "emulated" else _real()
-
 
 SIZES: list[tuple[int, int, int, dict[str, Any]]] = [
     (0, 2, 3, {}),
@@ -67,24 +36,24 @@ def check(scan: Scan, got: dict[str, np.ndarray]) -> None:
 
 @pytest.mark.parametrize("tier", ["", *TIERS])
 @pytest.mark.parametrize("storage", STORAGES)
-def test_every_cell_agrees_with_the_reference(gpu: Any, storage: str, tier: str):
-    machine, to_host = gpu
+def test_every_cell_agrees_with_the_reference(gpu: Gpu, storage: str, tier: str):
+    machine = gpu.machine
     for cell, facts in machine.engine.device_cells().items():
         for T, B, H, options in SIZES:
             scan = draw(cell, storage, T, B, H, facts, **options)
-            check(scan, seam_results(scan, *run_seam(machine, scan, tier), to_host))
+            check(scan, run_seam(machine, scan, tier, gpu.to_host))
 
 
-def test_the_same_call_gives_the_same_bits(gpu: Any):
-    machine, to_host = gpu
+def test_the_same_call_gives_the_same_bits(gpu: Gpu):
+    machine = gpu.machine
     scan = draw("gru", "float32", 7, 9, 40, machine.engine.device_cells()["gru"], ragged=True)
     for tier in TIERS:
-        one, two = (seam_results(scan, *run_seam(machine, scan, tier), to_host) for _ in range(2))
+        one, two = (run_seam(machine, scan, tier, gpu.to_host) for _ in range(2))
         assert all(one[name].tobytes() == two[name].tobytes() for name in one), tier
 
 
-def test_a_workspace_that_is_too_small_is_refused(gpu: Any):
-    machine, _ = gpu
+def test_a_workspace_that_is_too_small_is_refused(gpu: Gpu):
+    machine = gpu.machine
     engine, room = machine.engine, machine.xp.empty(16, np.uint8)
     arrays = {"workspace": machine.address(room)}
     with pytest.raises(ValueError, match=r"^fastrnn: workspace has 16 bytes, expected \d+$"):

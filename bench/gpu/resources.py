@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-KERNELS = Path(__file__).parents[1] / "csrc" / "cuda" / "kernels"
+KERNELS = Path(__file__).parents[2] / "csrc" / "cuda" / "kernels"
 # csrc/cuda/kernels.cuh promises blocks of 512 threads: 65,536 registers / 512
 MOST_REGISTERS = 128
 TIERS = ("resident", "grid", "streamed")
