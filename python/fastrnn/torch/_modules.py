@@ -12,7 +12,8 @@ from . import _context, _lengths, _ops
 from ._call import run_forward
 from ._function import Scan, room_for_backward, wants_grad
 from ._identity import TorchIdentity
-from ._stack import Options, Stack, stack_of
+from ._quick import quick_scan, said_of
+from ._stack import Sizes, Stack, stack_of
 from ._weights import Addresses, held_by
 from ._why import why_not
 
@@ -46,6 +47,12 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         if isinstance(input, PackedSequence):
             return _lengths.run_packed(self, input, hx, lengths)
         params, batch_first = self._weights(), self.batch_first
+        if lengths is None and not torch.compiler.is_compiling():
+            held = self.__dict__.get("_held_weights")
+            if held is not None:
+                after = quick_scan(held, self, params, input, hx)
+                if after is not None:
+                    return after
         if lengths is not None:
             lengths = _lengths.checked(type(self).__name__, input, lengths, batch_first)
         found = None
@@ -97,18 +104,21 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
             y, h_n, c_n = _ops.call(*tensors, *form, batch_first, dropout)
             return (y, (h_n, c_n)) if self.mode == "LSTM" else (y, h_n)
         stack = self.stack(params[1].dtype)
-        options = Options(stack, batch_first, dropout, draw_seed(dropout))
-        held = held_by(self)
+        sizes = Sizes(stack, batch_first, x.shape)
+        held, seed = held_by(self), draw_seed(dropout)
         if addresses is None:
             held.learn(params)
+        if lengths is None and not dropout and batch_first == self.batch_first:
+            held.last = (said_of(self), sizes)
         if torch.is_grad_enabled() and wants_grad(x, h_0, c_0, params):
-            found = Scan.apply(held, addresses, options, x, h_0, c_0, lengths, *params)
+            call = (held, addresses, None, sizes, dropout, seed)
+            found = Scan.apply(*call, x, h_0, c_0, lengths, *params)
         else:
             # Masks belong to training calls of the engine, so one without gradients keeps a
             # reserve for as long as it runs.
-            reserve = room_for_backward(options, x, lengths) if dropout else None
-            drawn = (options.seed, batch_first, dropout, reserve)
-            found = run_forward(stack, held, addresses, *tensors, *drawn)
+            reserve = room_for_backward(sizes, x, lengths) if dropout else None
+            drawn = (dropout, seed, reserve)
+            found = run_forward(sizes, held, addresses, None, *tensors, *drawn)
         return (found[0], (found[1], found[2])) if stack.has_c else (found[0], found[1])
 
     def _run_one(self, x: Tensor, states: Any, params: list[Tensor]) -> Any:
