@@ -86,7 +86,7 @@ def _gradients(
     sizes: Sizes,
     drawn: tuple[float, int],
     used: Any,
-    d_outputs: Any,  # of y, h_n and c_n
+    d_outputs: tuple[Tensor | None, ...],
     x: Tensor,
     h_0: Tensor | None,
     c_0: Tensor | None,
@@ -99,19 +99,20 @@ def _gradients(
     `used` is a weak reference to the packed weights of the forward call, `drawn` its dropout and
     seed.
     """
-    if are_many(*d_outputs):
+    d_y, d_h_n, d_c_n = d_outputs
+    if are_many(d_y, d_h_n, d_c_n):
         options = Options(sizes.stack, sizes.batch_first, *drawn)
-        return many_at_once(options, *d_outputs, x, h_0, c_0, params, lengths)
+        return many_at_once(options, d_y, d_h_n, d_c_n, x, h_0, c_0, params, lengths)
     packed = _weights_used(used, sizes.stack, params)
     if torch.is_grad_enabled():  # create_graph: these gradients will be differentiated
         saved = (x, h_0, c_0, lengths, reserve, *params)
-        found: Any = ScanBackward.apply(sizes, drawn, packed, *d_outputs, *saved)
+        found: Any = ScanBackward.apply(sizes, drawn, packed, d_y, d_h_n, d_c_n, *saved)
         if sizes.stack.has_c:
             d_x, d_h_0, d_c_0, *d_params = found
             return d_x, d_h_0, d_c_0, d_params
         d_x, d_h_0, *d_params = found
         return d_x, d_h_0, None, d_params
-    return run_backward(sizes, packed, *d_outputs, x, lengths, *drawn, reserve)
+    return run_backward(sizes, packed, d_y, d_h_n, d_c_n, x, lengths, *drawn, reserve)
 
 
 def _weights_used(used: Any, stack: Stack, params: list[Tensor]) -> _core.Packed:

@@ -46,13 +46,14 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         """
         if isinstance(input, PackedSequence):
             return _lengths.run_packed(self, input, hx, lengths)
-        params, batch_first = self._weights(), self.batch_first
         if lengths is None and not torch.compiler.is_compiling():
-            held = self.__dict__.get("_held_weights")
+            own = self.__dict__
+            held = own.get("_held_weights")
             if held is not None:
-                after = quick_scan(held, self, params, input, hx)
+                after = quick_scan(held, self, own["_parameters"], input, hx)
                 if after is not None:
                     return after
+        params, batch_first = self._weights(), self.batch_first
         if lengths is not None:
             lengths = _lengths.checked(type(self).__name__, input, lengths, batch_first)
         found = None

@@ -56,10 +56,10 @@ def memory_of(tensor: Any, shape: Sequence[int], dtype: torch.dtype) -> int:
         return 0
 
 
-def quick_scan(held: Held, module: Any, params: list[Any], x: Any, hx: Any) -> Any:
-    """What the layer returns for a batch of one length, or None if this is not like the last call.
+def quick_scan(held: Held, module: Any, own: dict[str, Any], x: Any, hx: Any) -> Any:
+    """What the layer returns for a batch of one length, None if this is not a call like the last.
 
-    The last one drew no masks, and its batch_first was the module's.
+    `own` are the module's Parameters by name. What is in `held.last` drew no masks.
     """
     last = held.last
     if last is None or not quiet():
@@ -85,6 +85,7 @@ def quick_scan(held: Held, module: Any, params: list[Any], x: Any, hx: Any) -> A
         h_at = memory_of(h, sizes.state, dtype)
         if not h_at:
             return None
+    params = [*own.values()]
     addresses = held.known(params)
     if addresses is None:
         return None
