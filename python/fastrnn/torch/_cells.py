@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import unwrap_dead_wrappers
 
 from . import _context, _ops
 from ._call import run_step
@@ -91,6 +92,7 @@ class Cell(torch.nn.RNNCellBase):
             tensors = (x.unsqueeze(0), h_0, c_0, params, None)
             found = _ops.call(*tensors, self._cell(), 1, 1, False, 0.0)
             return tuple([s.squeeze(0) for s in found[1 : 1 + self._states]])
+        x, h, c = unwrap_dead_wrappers((x, h, c))
         stack, held = self.stack(params[1].dtype), held_by(self)
         if addresses is None:
             held.learn(params)

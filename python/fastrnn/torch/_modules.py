@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import unwrap_dead_wrappers
 from torch.nn.utils.rnn import PackedSequence
 
 from . import _context, _lengths, _ops
@@ -99,11 +100,11 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         if _context.autocasts():
             return self._run_cast(x, states, params, lengths, batch_first, packed)
         dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
-        tensors = (x, h_0, c_0, params, lengths)
         if not (addresses is not None or _context.eager()) or not in_memory(x, h_0, c_0, params):
             form = (_MODES[self.mode], self.num_layers, 2 if self.bidirectional else 1)
-            y, h_n, c_n = _ops.call(*tensors, *form, batch_first, dropout)
+            y, h_n, c_n = _ops.call(x, h_0, c_0, params, lengths, *form, batch_first, dropout)
             return (y, (h_n, c_n)) if self.mode == "LSTM" else (y, h_n)
+        x, h_0, c_0 = unwrap_dead_wrappers((x, h_0, c_0))
         stack = self.stack(params[1].dtype)
         sizes = Sizes(stack, batch_first, x.shape)
         held, seed = held_by(self), draw_seed(dropout)
@@ -112,14 +113,14 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         if lengths is None and not dropout and batch_first == self.batch_first:
             held.last = (said_of(self), sizes)
         if torch.is_grad_enabled() and wants_grad(x, h_0, c_0, params):
-            call = (held, addresses, None, sizes, dropout, seed)
-            found = Scan.apply(*call, x, h_0, c_0, lengths, *params)
+            known = (held, addresses, None, sizes, dropout, seed)
+            found = Scan.apply(*known, x, h_0, c_0, lengths, *params)
         else:
             # Masks belong to training calls of the engine, so one without gradients keeps a
             # reserve for as long as it runs.
             reserve = room_for_backward(sizes, x, lengths) if dropout else None
-            drawn = (dropout, seed, reserve)
-            found = run_forward(sizes, held, addresses, None, *tensors, *drawn)
+            call = (sizes, held, addresses, None, x, h_0, c_0, params, lengths)
+            found = run_forward(*call, dropout, seed, reserve)
         return (found[0], (found[1], found[2])) if stack.has_c else (found[0], found[1])
 
     def _run_one(self, x: Tensor, states: Any, params: list[Tensor]) -> Any:
