@@ -110,7 +110,7 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         held, seed = held_by(self), draw_seed(dropout)
         if addresses is None:
             held.learn(params)
-        if lengths is None and not dropout and batch_first == self.batch_first:
+        if not dropout and batch_first == self.batch_first:
             held.last = (said_of(self), sizes)
         if torch.is_grad_enabled() and wants_grad(x, h_0, c_0, params):
             known = (held, addresses, None, sizes, dropout, seed)

@@ -74,13 +74,12 @@ class Held:
         if self.found is None:
             return None
         kept, looks, addresses = self.found
-        if len(params) != len(kept) or not all(map(is_, params, kept)):
-            return None
-        return addresses if _looks(params) == looks else None
+        same = all(map(is_, params, kept)) and _looks(params) == looks  # which counts them too
+        return addresses if same else None
 
     def learn(self, params: list[Any]) -> None:
         """Take note of parameters that were found fit, if they are a module's own."""
-        self.found = self.last = None
+        self.found = None
         if all(type(p) is torch.nn.Parameter and p.is_cpu and not p.is_neg() for p in params):
             looks = _looks(params)
             addresses = tuple([look[0] for look in looks])
