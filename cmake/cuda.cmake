@@ -31,7 +31,7 @@ if(FASTRNN_CUDA_FOUND)
   message(STATUS "fastrnn: CUDA ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
 
   add_library(fastrnn_cuda OBJECT csrc/cuda/backend.cu)
-  foreach(dtype float32 float64 bfloat16 float16)
+  foreach(dtype float32 float64 bfloat16 float16 tf32)
     foreach(direction forward backward)
       target_sources(fastrnn_cuda PRIVATE csrc/cuda/kernels/${direction}_${dtype}.cu)
     endforeach()

@@ -27,10 +27,10 @@ using Addresses = std::map<std::string, uintptr_t>;
 using Strides = std::pair<int64_t, int64_t>;  // of step and row, in elements
 
 DType dtype_of(const std::string& name) {
-  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::float16})
+  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::float16, DType::tf32})
     if (name == name_of(dtype)) return dtype;
   throw std::invalid_argument("fastrnn._core: dtype has value '" + name +
-                              "', expected float32, float64, bfloat16 or float16");
+                              "', expected float32, float64, bfloat16, float16 or tf32");
 }
 
 template <class Scan>

@@ -21,7 +21,7 @@ using namespace fastrnn;
 using namespace fastrnn::cuda;
 
 DType dtype_named(const std::string& name) {
-  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::float16})
+  for (const DType dtype : {DType::float32, DType::float64, DType::bfloat16, DType::float16, DType::tf32})
     if (name == name_of(dtype)) return dtype;
   throw py::value_error("fastrnn._emulation: dtype is '" + name + "'");
 }
@@ -80,9 +80,9 @@ void set_sizes(ScanSizes& sizes, const py::dict& arrays, int64_t T, int64_t B, i
 
 template <class Cell, class S>
 std::vector<Vector<S>> packed_weights(const py::dict& arrays, const ScanSizes& sizes, bool transposed) {
-  PackShape shape{sizes.H, Cell::gates, sizes.tile.units, vector_length<S>, transposed, {}};
+  PackShape shape{sizes.H, Cell::gates, sizes.tile.units, numbers_of<S>(), transposed, {}};
   for (int g = 0; g < Cell::gates; ++g) shape.h_gate[g] = Cell::h_gate[g];
-  std::vector<Vector<S>> packed(size_t(shape.elements() / shape.vector));
+  std::vector<Vector<S>> packed(size_t(shape.elements() / shape.numbers.vector()));
   const S* weight_hh = data_of<S>(arrays, "weight_hh");
   for (int64_t i = 0; i < shape.elements(); ++i) pack_element(shape, weight_hh, packed[0].element, i);
   return packed;
@@ -157,8 +157,7 @@ py::dict plan(const std::string& cell, const std::string& dtype, int64_t B, int6
   const DeviceFacts device{processors, shared_bytes, 64};
   with_cell(cell, [&](auto type) {
     using Cell = typename decltype(type)::type;
-    const int element = int(size_of(dtype_named(dtype))), compute = element == 8 ? 8 : 4;
-    const PlanShape shape{B, H, Cell::gates, Cell::states, element, compute, backward};
+    const PlanShape shape{B, H, Cell::gates, Cell::states, numbers_of_dtype(dtype_named(dtype)), backward};
     out = dict_of(tier.empty() ? plan_scan(shape, device) : best_of(shape, device, tier_named(tier)));
   });
   return out;

@@ -15,9 +15,14 @@ import numpy as np
 from fastrnn import reference
 from fastrnn.reference.direction import scan_backward, scan_forward
 
-STORAGES = ["float32", "float64", "bfloat16", "float16"]
+STORAGES = ["float32", "float64", "bfloat16", "float16", "tf32"]
 TIERS = ["resident", "grid", "streamed"]
 INPUTS = ("x_pre", "weight_hh", "bias_ih", "bias_hh", "h_0", "c_0", "d_y", "d_h_n", "d_c_n")
+
+
+def memory_of(storage: str) -> str:
+    """The dtype of arrays whose numbers have a dtype of NumPy's."""
+    return "float32" if storage == "tf32" else storage
 
 
 def round_to(storage: str, values: np.ndarray) -> np.ndarray:
@@ -26,7 +31,7 @@ def round_to(storage: str, values: np.ndarray) -> np.ndarray:
         bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
         bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000
         return bits.astype(np.uint32).view(np.float32).astype(np.float64)
-    return values.astype(storage).astype(np.float64)
+    return values.astype(memory_of(storage)).astype(np.float64)
 
 
 def encode(storage: str, values: np.ndarray) -> np.ndarray:
@@ -34,7 +39,7 @@ def encode(storage: str, values: np.ndarray) -> np.ndarray:
     if storage == "bfloat16":
         bits = np.ascontiguousarray(values, np.float32).view(np.uint32) >> 16
         return np.ascontiguousarray(bits.astype(np.uint16))
-    return np.ascontiguousarray(values.astype(storage))
+    return np.ascontiguousarray(values.astype(memory_of(storage)))
 
 
 def decode(storage: str, array: np.ndarray) -> np.ndarray:
@@ -47,7 +52,12 @@ def poisoned(storage: str, *shape: int) -> np.ndarray:
     """Memory that nobody has written: NaN."""
     if storage == "bfloat16":
         return np.full(shape, 0xFFFF, np.uint16)
-    return np.full(shape, np.nan, storage)
+    return np.full(shape, np.nan, memory_of(storage))
+
+
+def is_matrix(storage: str) -> bool:
+    """Whether the kernels multiply this type by matrix instructions."""
+    return storage in ("bfloat16", "float16", "tf32")
 
 
 @dataclass
@@ -193,12 +203,18 @@ def decoded(scan: Scan, results: dict[str, np.ndarray]) -> dict[str, np.ndarray]
 def tile(
     storage: str, terms: int, units: int, rows: int, row_groups: int, parts: int, chunks: int = 1
 ) -> dict[str, int]:
-    """A tile by hand; the terms come in so many chunks."""
-    vector = {"float64": 2, "float32": 4}.get(storage, 8)
-    step = parts * vector
+    """A tile by hand; the terms come in so many chunks.
+
+    Matrix instructions want units by sixteens and at most two row groups.
+    """
+    together = {"float64": 2, "float32": 4, "tf32": 8}.get(storage, 16)
+    threads = -(-units * row_groups * parts // 32) * 32
+    if is_matrix(storage):
+        units, row_groups = -(-units // 16) * 16, min(row_groups, 2)
+        threads = units * 2 * parts
+    step = parts * together
     whole = -(-terms // step)
     chunk = -(-whole // chunks) * step
-    threads = -(-units * row_groups * parts // 32) * 32
     return {
         "units": units, "rows": rows, "row_groups": row_groups, "parts": parts,
         "threads": threads, "chunk": chunk,

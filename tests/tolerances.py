@@ -81,16 +81,18 @@ ULP = {"float32": 1.5, "float64": 2.0}
 # max|a - b| / max|b| of a GPU scan against the float64 loop, by what its arrays hold. y, the saved
 # values, h and d_pre are rounded to storage at every step; a gradient is a product of four such
 # numbers and takes the error of the steps after it along. 16 bits: 8 half-ulps (2^-9 and
-# 2^-12). float32: 64 half-ulps, a sum of a hundred terms. float64 as above.
+# 2^-12; TF32 rounds both factors of every product to as many bits). float32: 64 half-ulps, a sum
+# of a hundred terms. float64 as above.
 STORAGE_RELATIVE = {
     "float32": 64 * 2.0**-24,
     "float64": RELATIVE_FLOAT64,
     "bfloat16": 8 * 2.0**-9,
     "float16": 8 * 2.0**-12,
+    "tf32": 8 * 2.0**-12,
 }
-# relu in 16 bits: where a pre-activation is nearer to 0 than its rounding, the two sides take other
+# relu in these: where a pre-activation is nearer to 0 than its rounding, the two sides take other
 # branches and an element of a gradient is another number. The 2-norm says how few they are.
-KINKED_RELATIVE = {"bfloat16": 2.0**-3, "float16": 2.0**-6}
+KINKED_RELATIVE = {"bfloat16": 2.0**-3, "float16": 2.0**-6, "tf32": 2.0**-6}
 
 # One step of a GPU's scan against the formulas in float64, from the state that the scan itself
 # stored: so many units in the last place of what is stored, and the rounding of float32 sums of

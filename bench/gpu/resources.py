@@ -18,7 +18,13 @@ KERNELS = Path(__file__).parents[2] / "csrc" / "cuda" / "kernels"
 # csrc/cuda/kernels.cuh promises blocks of 512 threads: 65,536 registers / 512
 MOST_REGISTERS = 128
 TIERS = ("resident", "grid", "streamed")
-_STORAGES = {"f": "float32", "d": "float64", "8Bfloat16": "bfloat16", "7Float16": "float16"}
+_STORAGES = {
+    "f": "float32",
+    "d": "float64",
+    "8Bfloat16": "bfloat16",
+    "7Float16": "float16",
+    "13TensorFloat32": "tf32",
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +79,7 @@ def parse(text: str) -> list[Resources]:
         shared = re.search(r"(\d+) bytes smem", block)
         # scan_<direction><cells::Cell, storage, Tier>, mangled
         kernel = re.search(
-            r"scan_(forward|backward)I.*?cells\d*(\w+?)E+(f|d|NS0_8Bfloat16E|NS0_7Float16E)"
+            r"scan_(forward|backward)I.*?cells\d*(\w+?)E+(f|d|NS0_8Bfloat16E|NS0_7Float16E|NS0_13TensorFloat32E)"
             r"LNS0_4TierE(\d)E",
             name,
         )

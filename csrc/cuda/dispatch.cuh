@@ -22,8 +22,13 @@ auto with_storage(DType dtype, const F& f) {
     case DType::float32: return f(Type<float>{});
     case DType::float64: return f(Type<double>{});
     case DType::bfloat16: return f(Type<Bfloat16>{});
-    default: return f(Type<Float16>{});
+    case DType::float16: return f(Type<Float16>{});
+    default: return f(Type<TensorFloat32>{});
   }
+}
+
+inline Numbers numbers_of_dtype(DType dtype) {
+  return with_storage(dtype, [](auto storage) { return numbers_of<typename decltype(storage)::type>(); });
 }
 
 template <class F, class... Cells>

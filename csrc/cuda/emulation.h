@@ -15,7 +15,65 @@
 
 namespace fastrnn::cuda {
 
+struct EmulatedWarp {
+  int index;
+  bool backwards;  // the order of lanes
+
+  template <class T>
+  class Lanes {
+   public:
+    T& of(int lane) { return values_[lane]; }
+
+   private:
+    T values_[32];
+  };
+
+  int thread(int lane) const { return index * 32 + lane; }
+
+  template <class F>
+  void each(const F& f) const {
+    for (int i = 0; i < 32; ++i) f(backwards ? 31 - i : i);
+  }
+
+  // The instruction by its definition: matrices put together from the lanes' shares, multiplied, dealt out again.
+  template <class S, class WeightsOf, class Operand, class SumsOf>
+  void multiply_add(const WeightsOf& weights_of, Operand& operand, const SumsOf& sums_of) const {
+    constexpr int terms = numbers_of<S>().together(), each = factors_of_register<S>;
+    float a[16][terms], b[terms][8];
+    for (int lane = 0; lane < 32; ++lane) {
+      const auto weights = weights_of(lane);
+      const auto rows = operand.of(lane);
+      for (int second = 0; second < 2; ++second) {
+        for (int i = 0; i < each; ++i) {
+          const int term = second * terms / 2 + lane % 4 * each + i;
+          for (int half = 0; half < 2; ++half)
+            a[half * 8 + lane / 4][term] = factor_of<S>(weights.of[second * 2 + half], i);
+          b[term][lane / 4] = factor_of<S>(rows.of[second], i);
+        }
+      }
+    }
+    for (int lane = 0; lane < 32; ++lane) {
+      auto& sums = sums_of(lane).of;
+      for (int i = 0; i < 4; ++i) {
+        const int unit = lane / 4 + i / 2 * 8, row = lane % 4 * 2 + i % 2;
+        for (int k = 0; k < terms; ++k) sums[i] += a[unit][k] * b[k][row];
+      }
+    }
+  }
+
+ private:
+  template <class S>
+  static float factor_of(uint32_t factors, int which) {
+    if constexpr (std::is_same_v<S, TensorFloat32>) {
+      return float_of(factors);
+    } else {
+      return from_storage(S{uint16_t(which == 0 ? factors : factors >> 16)});
+    }
+  }
+};
+
 struct EmulatedBlock {
+  using Warp = EmulatedWarp;
   int row_tile, unit_tile;
   int threads;
   bool backwards;  // the order of threads
@@ -43,6 +101,15 @@ struct EmulatedBlock {
   void each(const Phase& phase) const {
     for (int i = 0; i < threads; ++i) phase(backwards ? threads - 1 - i : i);
   }
+  template <class Phase>
+  void each_alone(const Phase& phase) const {
+    each(phase);
+  }
+  template <class Phase>
+  void each_warp(const Phase& phase) const {
+    const int warps = threads / 32;
+    for (int i = 0; i < warps; ++i) phase(Warp{backwards ? warps - 1 - i : i, backwards});
+  }
 };
 
 // All blocks of a launch, and what they keep while the grid tier hands over.
@@ -50,7 +117,7 @@ template <template <class, class, class, Tier> class TileOf, class Cell, class S
 class EmulatedGrid {
  public:
   EmulatedGrid(const Scan& scan, int64_t terms, int sums, bool backwards) : scan_(scan), backwards_(backwards) {
-    bytes_ = shared_places(tier, scan.tile, terms, sums, Cell::states, int(sizeof(S)), int(sizeof(ComputeOf<S>))).total;
+    bytes_ = shared_places(tier, scan.tile, terms, sums, Cell::states, numbers_of<S>()).total;
   }
 
   // One launch of the streamed tier, or everything of the others: blocks go step by step, as between barriers.
@@ -69,8 +136,10 @@ class EmulatedGrid {
     for (auto& block : blocks) parts.emplace_back(scan_, *block);
     if (begins)
       for (auto& part : parts) part.begin();
-    for (const int64_t s : steps)
-      for (auto& part : parts) part.step(s);
+    if (!steps.empty())
+      for (auto& part : parts) part.fetch(steps[0]);
+    for (size_t i = 0; i < steps.size(); ++i)
+      for (auto& part : parts) part.step(steps[i], i + 1 < steps.size() ? steps[i + 1] : -1);
   }
 
   // Steps in their order; `first` is the one that `begin` precedes.

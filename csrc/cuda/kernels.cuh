@@ -15,10 +15,10 @@
 
 namespace fastrnn::cuda {
 
-// After the barrier that ended the step's last phase: all threads' writes happen before the release.
+// After the barrier that ended the step's last phase: what all threads wrote before it comes before the release, which
+// is cumulative. No fence of its own: it would wait for the same writes once more.
 FASTRNN_DEVICE inline void say_finished(unsigned long long* flags, int64_t steps) {
   if (threadIdx.x != 0) return;
-  __threadfence();
   unsigned long long* flag = flags + int64_t(blockIdx.x) * gridDim.y + blockIdx.y;
   asm volatile("st.release.gpu.global.u64 [%0], %1;" ::"l"(flag), "l"(static_cast<unsigned long long>(steps))
                : "memory");
@@ -42,10 +42,11 @@ __global__ void __launch_bounds__(plan_costs::most_threads, 1)
   DeviceBlock block{int(blockIdx.x), int(blockIdx.y), shared};
   ForwardTile<DeviceBlock, Cell, S, tier> tile(scan, block);
   if (first == 0) tile.begin();
+  if (first < last) tile.fetch(first);
   for (int64_t s = first; s < last; ++s) {
     if constexpr (tier == Tier::grid)
       if (s > 0 && s < tile.longest) wait_for_peers(scan.flags, s);
-    tile.step(s);
+    tile.step(s, s + 1 < last ? s + 1 : -1);
     if constexpr (tier == Tier::grid)
       if (s + 1 < tile.longest) say_finished(scan.flags, s + 1);
   }
@@ -58,10 +59,11 @@ __global__ void __launch_bounds__(plan_costs::most_threads, 1)
   DeviceBlock block{int(blockIdx.x), int(blockIdx.y), shared};
   BackwardTile<DeviceBlock, Cell, S, tier> tile(scan, block);
   if (first == scan.T - 1) tile.begin();
+  tile.fetch(first);
   for (int64_t s = first; s >= last; --s) {
     if constexpr (tier == Tier::grid)
       if (s + 1 < tile.longest) wait_for_peers(scan.flags, tile.longest - 1 - s);
-    tile.step(s);
+    tile.step(s, s > last ? s - 1 : -1);
     if constexpr (tier == Tier::grid)
       if (s >= 0 && s < tile.longest) say_finished(scan.flags, tile.longest - s);
   }

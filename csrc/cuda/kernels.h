@@ -18,9 +18,11 @@ extern template const void* forward_kernel_of<float>(const std::string&, Tier);
 extern template const void* forward_kernel_of<double>(const std::string&, Tier);
 extern template const void* forward_kernel_of<Bfloat16>(const std::string&, Tier);
 extern template const void* forward_kernel_of<Float16>(const std::string&, Tier);
+extern template const void* forward_kernel_of<TensorFloat32>(const std::string&, Tier);
 extern template const void* backward_kernel_of<float>(const std::string&, Tier);
 extern template const void* backward_kernel_of<double>(const std::string&, Tier);
 extern template const void* backward_kernel_of<Bfloat16>(const std::string&, Tier);
 extern template const void* backward_kernel_of<Float16>(const std::string&, Tier);
+extern template const void* backward_kernel_of<TensorFloat32>(const std::string&, Tier);
 
 }  // namespace fastrnn::cuda

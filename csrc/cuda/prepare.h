@@ -14,8 +14,7 @@ namespace fastrnn::cuda {
 
 template <class Cell>
 PlanShape shape_of(const DeviceScan& given, bool backward) {
-  const int element = int(size_of(given.dtype));
-  return {given.B, given.H, Cell::gates, Cell::states, element, element == 8 ? 8 : 4, backward};
+  return {given.B, given.H, Cell::gates, Cell::states, numbers_of_dtype(given.dtype), backward};
 }
 
 template <class Cell>
@@ -54,7 +53,7 @@ Workspace workspace_of(const PlanShape& shape, const Plan& plan, const PackShape
   space.carry = round(pack.elements() * int64_t(sizeof(S)));
   // The grid tier may have to fall back to launches per step.
   const bool streams = plan.tier != Tier::resident;
-  space.flags = space.carry + (streams ? round(shape.states * shape.B * shape.H * shape.compute) : 0);
+  space.flags = space.carry + (streams ? round(shape.states * shape.B * shape.H * shape.numbers.compute) : 0);
   space.total = space.flags + round(plan.row_tiles * plan.unit_tiles * int64_t(sizeof(unsigned long long))) +
                 Workspace::alignment;
   return space;
@@ -78,7 +77,7 @@ Prepared<S, Scan> prepare(const DeviceScan& given, bool backward, const DeviceFa
   ready.shape = shape_of<Cell>(given, backward);
   ready.device = device;
   ready.plan = plan_of<Cell>(given, backward, device);
-  ready.pack = {given.H, Cell::gates, ready.plan.tile.units, vector_length<S>, backward, {}};
+  ready.pack = {given.H, Cell::gates, ready.plan.tile.units, numbers_of<S>(), backward, {}};
   for (int g = 0; g < Cell::gates; ++g) ready.pack.h_gate[g] = Cell::h_gate[g];
   ready.space = workspace_of<S>(ready.shape, ready.plan, ready.pack);
   Scan& scan = ready.scan;

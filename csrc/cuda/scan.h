@@ -22,17 +22,16 @@ constexpr const char* name_of(Tier tier) {
   return names[int(tier)];
 }
 
-// How a block cuts its part of a step; csrc/cuda/products.cuh says what each number means. Chosen by plan.h.
+// How a block cuts its part of a step; csrc/cuda/products.cuh and
+// matrix_products.cuh say what each number means. Chosen by plan.h.
 struct Tile {
-  int units;       // hidden units of a block, a multiple of 8
+  int units;       // hidden units of a block, a multiple of 8, in 16-bit types of 16
   int rows;        // batch rows of a block
-  int row_groups;  // of row_lanes rows each that are summed at once
-  int parts;       // of the terms of a sum, each a thread's; row_groups * parts * units <= threads
-  int threads;
-  int chunk;       // terms of a sum that are staged at once, a multiple of parts * vector_length
+  int row_groups;  // of rows that are summed at once; each has Numbers::row_lanes() rows
+  int parts;       // of the terms of a sum, each a thread's or in 16-bit types a warp's
+  int threads;     // row_groups * parts * units at least, in 16-bit types parts * units * 2
+  int chunk;       // terms of a sum that are staged at once, a multiple of parts * vector_length or parts * 16
 };
-
-constexpr int row_lanes = 4;  // rows of one thread: each weight that it loads is used so often
 
 // What every scan has.
 struct ScanSizes {

@@ -10,7 +10,7 @@
 // Limits     as forward. Weight and bias gradients are the caller's products over d_pre, x and h_history.
 #pragma once
 
-#include "products.cuh"
+#include "matrix_products.cuh"
 
 namespace fastrnn::cuda {
 
@@ -28,31 +28,36 @@ struct BackwardTile {
   const int64_t first_row, first_unit;
   int64_t rows;     // of this tile
   int64_t longest;  // of them
-  Product<Block, S, 1> product;
+  // What forward left for an element of a step. Each thread loads that of its first element while the step before it
+  // runs: from main memory it takes as long as a step.
+  struct Left {
+    S d_y, h[2], keep[kept];  // h and c before the step and after it
+    V c[2];
+  };
+  typename Block::template PerThread<Left> ahead;
+  Product<Block, S, 1, tier> product;
 
   FASTRNN_DEVICE BackwardTile(const BackwardScan<S>& scan, Block& block)
       : scan(scan),
         block(block),
         tile(scan.tile),
-        places(shared_places(tier, tile, gates * scan.H, 1, states, int(sizeof(S)), int(sizeof(V)))),
+        places(shared_places(tier, tile, gates * scan.H, 1, states, numbers_of<S>())),
         first_row(int64_t(block.row_tile) * tile.rows),
         first_unit(int64_t(block.unit_tile) * tile.units),
-        product{block,
-                tile,
-                gates * scan.H,
-                nullptr,
-                reinterpret_cast<S*>(block.shared + places.operand),
-                places.operand_stride,
-                reinterpret_cast<V*>(block.shared + places.partial)} {
+        ahead(block),
+        product(block, tile, gates * scan.H, places, packed()) {
     rows = scan.B - first_row < tile.rows ? scan.B - first_row : tile.rows;
     longest = 0;
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t length = scan.length(first_row + r);
       longest = length > longest ? length : longest;
     }
-    const int64_t vectors = product.groups() * tile.units;
-    const auto* packed = reinterpret_cast<const Vector<S>*>(scan.weights) + block.unit_tile * vectors;
-    product.weights = tier == Tier::streamed ? packed : reinterpret_cast<const Vector<S>*>(block.shared);
+  }
+
+  // The weights of this tile's units, in global memory.
+  FASTRNN_DEVICE const Vector<S>* packed() const {
+    const int64_t vectors = groups_of(gates * scan.H, numbers_of<S>()) * tile.units;
+    return reinterpret_cast<const Vector<S>*>(scan.weights) + block.unit_tile * vectors;
   }
 
   // The gradient that passes from step to step beside the product, at its owner.
@@ -72,19 +77,36 @@ struct BackwardTile {
 
   // Before the last step.
   FASTRNN_DEVICE void begin() {
-    if constexpr (tier != Tier::streamed) {
-      const int64_t vectors = product.groups() * tile.units;
-      const auto* from = reinterpret_cast<const Vector<S>*>(scan.weights) + block.unit_tile * vectors;
-      auto* to = reinterpret_cast<Vector<S>*>(block.shared);
-      block.each([&](int thread) {
-        for (int64_t i = thread; i < vectors; i += tile.threads) to[i] = from[i];
-      });
-    }
+    if constexpr (tier != Tier::streamed) product.keep_weights(packed());
     if constexpr (resident) product.stage(int(rows), 0, product.groups(), [](int) -> const S* { return nullptr; });
   }
 
-  // Step s; -1 leaves the gradients of the initial states.
-  FASTRNN_DEVICE void step(int64_t s) {
+  // What is loaded ahead of step s.
+  FASTRNN_DEVICE void fetch(int64_t s) {
+    block.each_alone([&](int thread) { fetch_of(thread, s); });
+  }
+  FASTRNN_DEVICE void fetch_of(int thread, int64_t s) {
+    const int64_t r = thread / tile.units, u = thread % tile.units;
+    if (s < 0 || r >= rows || r >= product.pass_rows() || first_unit + u >= scan.H) return;
+    const int64_t length = scan.length(first_row + r);
+    if (s < length) load_left(s, length, first_row + r, first_unit + u, ahead.of(thread));
+  }
+
+  FASTRNN_DEVICE void load_left(int64_t s, int64_t length, int64_t b, int64_t unit, Left& left) const {
+    const int64_t t = scan.time(s, length);
+    left.d_y = scan.d_y == nullptr ? S{} : scan.d_y[t * scan.d_y_step + b * scan.d_y_row + unit];
+    FASTRNN_UNROLL for (int64_t i = 0; i < 2; ++i) {
+      const int64_t at = (scan.place(s + i, length) * scan.B + b) * scan.H + unit;
+      left.h[i] = scan.h_history[at];
+      if constexpr (states > 1) left.c[i] = scan.c_history[at];
+    }
+    FASTRNN_UNROLL for (int i = 0; i < Cell::saved; ++i) left.keep[i] =
+        scan.keep[((t * scan.B + b) * Cell::saved + i) * scan.H + unit];
+  }
+
+  // Step s, fetched; -1 leaves the gradients of the initial states. `next` will be fetched before it ends, unless it is
+  // below 0.
+  FASTRNN_DEVICE void step(int64_t s, int64_t next) {
     const int64_t pass = product.pass_rows();
     for (int64_t r = 0; r < rows; r += pass) {
       const int64_t r_last = r + pass < rows ? r + pass : rows;
@@ -93,8 +115,9 @@ struct BackwardTile {
         const int count = int(r_last - r) * tile.units;
         for (int i = thread; i < count; i += tile.threads) {
           const int64_t row = r + i / tile.units, u = i % tile.units;
-          if (first_unit + u < scan.H) finish(s, row, int(row - r), u, first_row + row, first_unit + u);
+          if (first_unit + u < scan.H) finish(thread, s, row, int(row - r), u, first_row + row, first_unit + u);
         }
+        if (r_last == rows) fetch_of(thread, next);
       });
     }
   }
@@ -111,7 +134,7 @@ struct BackwardTile {
     }
   }
 
-  FASTRNN_DEVICE void finish(int64_t s, int64_t r, int row, int64_t u, int64_t b, int64_t unit) {
+  FASTRNN_DEVICE void finish(int thread, int64_t s, int64_t r, int row, int64_t u, int64_t b, int64_t unit) {
     const int64_t length = scan.length(b);
     if (s >= length) {  // padding, at the time of its step in both directions
       FASTRNN_UNROLL for (int slot = 0; slot < slots; ++slot) d_pre(s, b, slot)[unit] = S{};
@@ -130,24 +153,27 @@ struct BackwardTile {
           to_storage(d_next[state], scan.d_initial[state][b * scan.H + unit]);
       return;
     }
-    apply_cell(s, length, r, u, b, unit, d_next);
+    if (r * tile.units + u == thread) {
+      apply_cell(s, length, r, u, b, unit, d_next, ahead.of(thread));
+    } else {
+      Left left;
+      load_left(s, length, b, unit, left);
+      apply_cell(s, length, r, u, b, unit, d_next, left);
+    }
   }
 
   FASTRNN_DEVICE void apply_cell(int64_t s, int64_t length, int64_t r, int64_t u, int64_t b, int64_t unit,
-                                 V (&d_next)[states]) {
+                                 V (&d_next)[states], const Left& left) {
     const int64_t t = scan.time(s, length);
-    if (scan.d_y != nullptr) d_next[0] += from_storage(scan.d_y[t * scan.d_y_step + b * scan.d_y_row + unit]);
-    const int64_t before = (scan.place(s, length) * scan.B + b) * scan.H + unit;
-    const int64_t after = (scan.place(s + 1, length) * scan.B + b) * scan.H + unit;
+    if (scan.d_y != nullptr) d_next[0] += from_storage(left.d_y);
     V prev[states], next[states], keep[kept], d_gates[slots], d_prev[states];
-    prev[0] = from_storage(scan.h_history[before]);
-    next[0] = from_storage(scan.h_history[after]);
+    prev[0] = from_storage(left.h[0]);
+    next[0] = from_storage(left.h[1]);
     if constexpr (states > 1) {
-      prev[1] = scan.c_history[before];
-      next[1] = scan.c_history[after];
+      prev[1] = left.c[0];
+      next[1] = left.c[1];
     }
-    FASTRNN_UNROLL for (int i = 0; i < Cell::saved; ++i) keep[i] =
-        from_storage(scan.keep[((t * scan.B + b) * Cell::saved + i) * scan.H + unit]);
+    FASTRNN_UNROLL for (int i = 0; i < Cell::saved; ++i) keep[i] = from_storage(left.keep[i]);
     Cell::backward(keep, prev, next, d_next, d_gates, d_prev);
     FASTRNN_UNROLL for (int slot = 0; slot < slots; ++slot) {
       S rounded;

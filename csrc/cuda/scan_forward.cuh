@@ -6,12 +6,13 @@
 // Work split a block owns a tile of rows x units for all steps, so private states stay with it; in the streamed tier
 //            for one step. Phases of a step: products (products.cuh), cell. In the resident tier the block owns all
 //            units, and h stays in its operand; in the others h_{s-1} is read from y, where all blocks wrote it.
-// Cost       2*B*gates*H*H flops per step; weights are read from shared memory once per row_groups * row_lanes rows.
-// Limits     a step of a row past its end writes zeros and changes nothing; tiles whose rows have all ended skip
+// Cost       2*B*gates*H*H flops per step; weights are read once per pass of rows, in 16-bit types partly from
+// registers. Limits     a step of a row past its end writes zeros and changes nothing; tiles whose rows have all ended
+// skip
 //            the products. The state that the product reads is rounded to storage; what passes by it is not.
 #pragma once
 
-#include "products.cuh"
+#include "matrix_products.cuh"
 
 namespace fastrnn::cuda {
 
@@ -29,31 +30,35 @@ struct ForwardTile {
   const int64_t first_row, first_unit;
   int64_t rows;     // of this tile
   int64_t longest;  // of them
-  Product<Block, S, gates> product;
+  // x_pre of a step's first element of each thread, loaded while the step before it runs: from main memory it takes
+  // as long as a step.
+  struct Ahead {
+    S x[gates];
+  };
+  typename Block::template PerThread<Ahead> ahead;
+  Product<Block, S, gates, tier> product;
 
   FASTRNN_DEVICE ForwardTile(const ForwardScan<S>& scan, Block& block)
       : scan(scan),
         block(block),
         tile(scan.tile),
-        places(shared_places(tier, tile, scan.H, gates, states, int(sizeof(S)), int(sizeof(V)))),
+        places(shared_places(tier, tile, scan.H, gates, states, numbers_of<S>())),
         first_row(int64_t(block.row_tile) * tile.rows),
         first_unit(int64_t(block.unit_tile) * tile.units),
-        product{block,
-                tile,
-                scan.H,
-                nullptr,
-                reinterpret_cast<S*>(block.shared + places.operand),
-                places.operand_stride,
-                reinterpret_cast<V*>(block.shared + places.partial)} {
+        ahead(block),
+        product(block, tile, scan.H, places, packed()) {
     rows = scan.B - first_row < tile.rows ? scan.B - first_row : tile.rows;
     longest = 0;
     for (int64_t r = 0; r < rows; ++r) {
       const int64_t length = scan.length(first_row + r);
       longest = length > longest ? length : longest;
     }
-    const int64_t vectors = product.groups() * gates * tile.units;
-    const auto* packed = reinterpret_cast<const Vector<S>*>(scan.weights) + block.unit_tile * vectors;
-    product.weights = tier == Tier::streamed ? packed : reinterpret_cast<const Vector<S>*>(block.shared);
+  }
+
+  // The weights of this tile's units, in global memory.
+  FASTRNN_DEVICE const Vector<S>* packed() const {
+    const int64_t vectors = groups_of(scan.H, numbers_of<S>()) * gates * tile.units;
+    return reinterpret_cast<const Vector<S>*>(scan.weights) + block.unit_tile * vectors;
   }
 
   // What passes from step to step beside the product, at its owner.
@@ -83,7 +88,7 @@ struct ForwardTile {
 
   // Before step 0; the one thing that happens if T is 0.
   FASTRNN_DEVICE void begin() {
-    if constexpr (tier != Tier::streamed) load_weights();
+    if constexpr (tier != Tier::streamed) product.keep_weights(packed());
     if constexpr (resident) {
       product.stage(int(rows), 0, product.groups(), [&](int r) {
         return scan.initial[0] == nullptr ? nullptr : scan.initial[0] + (first_row + r) * scan.H;
@@ -106,16 +111,24 @@ struct ForwardTile {
     });
   }
 
-  FASTRNN_DEVICE void load_weights() {
-    const int64_t vectors = product.groups() * gates * tile.units;
-    const auto* from = reinterpret_cast<const Vector<S>*>(scan.weights) + block.unit_tile * vectors;
-    auto* to = reinterpret_cast<Vector<S>*>(block.shared);
-    block.each([&](int thread) {
-      for (int64_t i = thread; i < vectors; i += tile.threads) to[i] = from[i];
-    });
+  // What is loaded ahead of step s.
+  FASTRNN_DEVICE void fetch(int64_t s) {
+    block.each_alone([&](int thread) { fetch_of(thread, s); });
+  }
+  FASTRNN_DEVICE void fetch_of(int thread, int64_t s) {
+    const int64_t r = thread / tile.units, u = thread % tile.units;
+    if (r >= rows || r >= product.pass_rows() || first_unit + u >= scan.H) return;
+    const int64_t length = scan.length(first_row + r);
+    if (s < length) load_x(scan.time(s, length), first_row + r, first_unit + u, ahead.of(thread).x);
   }
 
-  FASTRNN_DEVICE void step(int64_t s) {
+  FASTRNN_DEVICE void load_x(int64_t t, int64_t b, int64_t unit, S (&x)[gates]) const {
+    const S* from = scan.x_pre + t * scan.x_step + b * scan.x_row + unit;
+    FASTRNN_UNROLL for (int g = 0; g < gates; ++g) x[g] = from[scan.x_gate[g] * scan.H];
+  }
+
+  // A step whose x has been fetched. `next` will be fetched before it ends, unless there is none.
+  FASTRNN_DEVICE void step(int64_t s, int64_t next) {
     const int64_t pass = product.pass_rows();
     for (int64_t r = 0; r < rows; r += pass) {
       const int64_t r_last = r + pass < rows ? r + pass : rows;
@@ -123,8 +136,16 @@ struct ForwardTile {
       block.each([&](int thread) {
         for_elements(thread, r, r_last, [&](int64_t row, int64_t u, int64_t b, int64_t unit) {
           const int64_t length = scan.length(b);
-          s < length ? apply_cell(s, length, row, int(row - r), u, b, unit) : write_padding(s, b, unit);
+          if (s >= length) return write_padding(s, b, unit);
+          S x[gates];
+          if (row * tile.units + u == thread) {
+            FASTRNN_UNROLL for (int g = 0; g < gates; ++g) x[g] = ahead.of(thread).x[g];
+          } else {
+            load_x(scan.time(s, length), b, unit, x);
+          }
+          apply_cell(s, length, row, int(row - r), u, b, unit, x);
         });
+        if (r_last == rows && next >= 0) fetch_of(thread, next);
       });
     }
   }
@@ -143,15 +164,14 @@ struct ForwardTile {
     }
   }
 
-  FASTRNN_DEVICE void apply_cell(int64_t s, int64_t length, int64_t r, int row, int64_t u, int64_t b, int64_t unit) {
+  FASTRNN_DEVICE void apply_cell(int64_t s, int64_t length, int64_t r, int row, int64_t u, int64_t b, int64_t unit,
+                                 const S (&x)[gates]) {
     const int64_t t = scan.time(s, length);
     V pre[Cell::slots], prev[states], next[states], keep[kept];
     FASTRNN_UNROLL for (int slot = 0; slot < Cell::slots; ++slot) pre[slot] = V(0);
-    const S* x = scan.x_pre + t * scan.x_step + b * scan.x_row + unit;
     FASTRNN_UNROLL for (int g = 0; g < gates; ++g) {
-      const int64_t column = scan.x_gate[g] * scan.H;
-      pre[Cell::x_slot + g] = from_storage(x[column]);
-      if (scan.bias_ih != nullptr) pre[Cell::x_slot + g] += from_storage(scan.bias_ih[column + unit]);
+      pre[Cell::x_slot + g] = from_storage(x[g]);
+      if (scan.bias_ih != nullptr) pre[Cell::x_slot + g] += from_storage(scan.bias_ih[scan.x_gate[g] * scan.H + unit]);
     }
     FASTRNN_UNROLL for (int g = 0; g < gates; ++g) {
       if (scan.bias_hh != nullptr) pre[Cell::h_slot + g] += from_storage(scan.bias_hh[scan.h_gate[g] * scan.H + unit]);

@@ -1,10 +1,12 @@
 // Numbers as they lie in memory and as they are computed with.
 //
-// Arrays hold S: float, double, Bfloat16 or Float16. Sums, private states and the cell's arithmetic are
+// Arrays hold S: float, double, Bfloat16, Float16, or TensorFloat32, which is a float in memory whose products are made
+// of 11 bits of each factor. Sums, private states and the cell's arithmetic are
 // ComputeOf<S>: float, or double for double. Conversions round to nearest, ties to even; NaN stays NaN.
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "../cells/math.h"
 
@@ -26,6 +28,9 @@ struct Bfloat16 {
 };
 struct Float16 {
   uint16_t bits;
+};
+struct TensorFloat32 {
+  float value;
 };
 
 template <class S>
@@ -49,15 +54,34 @@ struct alignas(vector_bytes) Vector {
   S element[vector_length<S>];
 };
 
+// What the shape of a scan's tiles depends on: bytes, and whether products go by matrix instructions
+// (matrix_products.cuh), as they do for the types that are not computed with as they are.
+struct Numbers {
+  int element, compute;
+  bool matrix;
+
+  FASTRNN_INLINE constexpr int vector() const { return vector_bytes / element; }
+  // Terms of a sum that are multiplied at once: by a thread, or by an instruction.
+  FASTRNN_INLINE constexpr int together() const { return matrix ? 2 * vector() : vector(); }
+  // Rows that are summed together: of a thread, which uses a loaded weight so often, or of an instruction.
+  FASTRNN_INLINE constexpr int row_lanes() const { return matrix ? 8 : 4; }
+};
+template <class S>
+FASTRNN_INLINE constexpr Numbers numbers_of() {
+  return {int(sizeof(S)), int(sizeof(ComputeOf<S>)), !std::is_same_v<S, ComputeOf<S>>};
+}
+
 #ifdef __CUDACC__
 
 FASTRNN_DEVICE inline float from_storage(float s) { return s; }
 FASTRNN_DEVICE inline double from_storage(double s) { return s; }
+FASTRNN_DEVICE inline float from_storage(TensorFloat32 s) { return s.value; }
 FASTRNN_DEVICE inline float from_storage(Bfloat16 s) { return __uint_as_float(uint32_t(s.bits) << 16); }
 FASTRNN_DEVICE inline float from_storage(Float16 s) { return __half2float(__ushort_as_half(s.bits)); }
 
 FASTRNN_DEVICE inline void to_storage(float v, float& s) { s = v; }
 FASTRNN_DEVICE inline void to_storage(double v, double& s) { s = v; }
+FASTRNN_DEVICE inline void to_storage(float v, TensorFloat32& s) { s.value = v; }
 FASTRNN_DEVICE inline void to_storage(float v, Bfloat16& s) { s.bits = __bfloat16_as_ushort(__float2bfloat16_rn(v)); }
 FASTRNN_DEVICE inline void to_storage(float v, Float16& s) { s.bits = __half_as_ushort(__float2half_rn(v)); }
 
@@ -76,6 +100,7 @@ inline float float_of(uint32_t bits) {
 
 inline float from_storage(float s) { return s; }
 inline double from_storage(double s) { return s; }
+inline float from_storage(TensorFloat32 s) { return s.value; }
 inline float from_storage(Bfloat16 s) { return float_of(uint32_t(s.bits) << 16); }
 inline float from_storage(Float16 s) {
   const uint32_t sign = uint32_t(s.bits & 0x8000u) << 16, magnitude = s.bits & 0x7FFFu;
@@ -89,6 +114,7 @@ inline float from_storage(Float16 s) {
 
 inline void to_storage(float v, float& s) { s = v; }
 inline void to_storage(double v, double& s) { s = v; }
+inline void to_storage(float v, TensorFloat32& s) { s.value = v; }
 inline void to_storage(float v, Bfloat16& s) {
   const uint32_t bits = bits_of(v);
   if (v != v) {
@@ -121,6 +147,8 @@ FASTRNN_DEVICE inline S load_exchanged(const S* address) {
     S value;
     value.bits = __ldcg(reinterpret_cast<const unsigned short*>(address));
     return value;
+  } else if constexpr (std::is_same_v<S, TensorFloat32>) {
+    return {__ldcg(&address->value)};
   } else {
     return __ldcg(address);
   }

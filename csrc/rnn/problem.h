@@ -9,11 +9,14 @@
 
 namespace fastrnn {
 
-enum class DType { float32, float64, bfloat16, float16 };  // the last two on GPUs alone
+// From bfloat16 on, GPUs alone. tf32 is float32 in memory, multiplied in TF32: 11 bits of each factor.
+enum class DType { float32, float64, bfloat16, float16, tf32 };
 
-constexpr int64_t size_of(DType dtype) { return dtype == DType::float64 ? 8 : dtype == DType::float32 ? 4 : 2; }
+constexpr int64_t size_of(DType dtype) {
+  return dtype == DType::float64 ? 8 : dtype == DType::bfloat16 || dtype == DType::float16 ? 2 : 4;
+}
 constexpr const char* name_of(DType dtype) {
-  constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16"};
+  constexpr const char* names[] = {"float32", "float64", "bfloat16", "float16", "tf32"};
   return names[int(dtype)];
 }
 

@@ -165,7 +165,7 @@ def backward(
     for layer in reversed(range(p.num_layers)):
         layer_input = tape.inputs[layer]
         rows = layer_input.reshape(T * B, layer_input.shape[2])
-        d_rows = None
+        d_rows: Any = None
         for direction in range(D):
             scan = layer * D + direction
             first = scan * per_scan

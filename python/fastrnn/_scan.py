@@ -94,9 +94,11 @@ def forward(
     lengths = calls.lengths(call, form, lengths, steps, rows)
     if machine is not None:
         dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
-        options = (form.batch_first, training, dropout, seed)
         arrays = (upload(machine.xp.asarray), x, h_0, c_0, lengths)
-        y, h_n, c_n, kept = _device.forward(machine, problem, *arrays, *options)
+        masks = (dropout, seed)
+        y, h_n, c_n, kept = _device.forward(
+            machine, problem, *arrays, form.batch_first, training, *masks
+        )
         tape = None if kept is None else Tape(kept, problem, form, steps, rows, names, module)
         return form.leave_sequence(y), _leave_state(form, h_n, c_n), tape
     calls.room(call, problem, steps, rows, training, lengths, recompute)
@@ -132,7 +134,7 @@ def forward_once(
     recompute = numbers.recompute(call, recompute)
     seed = numbers.integer(call, "seed", seed, 0, 2**64 - 1)
     place = place_of(x)
-    problem, arrays, names = parameters.infer(call, cell, params, *stack, place[1])
+    problem, arrays, names = parameters.infer(call, cell, params, *stack, door=place[1])
     return forward(
         call,
         problem,

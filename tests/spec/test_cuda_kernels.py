@@ -38,6 +38,7 @@ PROBLEMS: list[tuple[int, int, int, dict[str, Any]]] = [
     (6, 9, 17, {"ragged": True, "reverse": True}),
     (4, 5, 33, {"reverse": True, "bias": False, "states": False}),
     (5, 4, 65, {"arriving": False}),
+    (2, 19, 130, {"ragged": True}),  # several blocks, parts and passes of matrix instructions
 ]
 
 every_cell = pytest.mark.parametrize("cell", FACTS)
@@ -45,12 +46,16 @@ every_storage = pytest.mark.parametrize("storage", STORAGES)
 every_tier = pytest.mark.parametrize("tier", TIERS)
 
 
-def planned(scan: Scan, tier: str) -> tuple[dict[str, int], dict[str, int]]:
-    """The tiles that the cost model cuts, forward and backward."""
-    forward, backward = (
-        emulation.plan(scan.cell, scan.storage, scan.B, scan.H, b, tier)["tile"]
-        for b in (False, True)
-    )
+def planned(scan: Scan, tier: str) -> tuple[dict[str, int], dict[str, int]] | None:
+    """The tiles that the cost model cuts, forward and backward; None if a block has no room."""
+    plans = [
+        emulation.plan(scan.cell, scan.storage, scan.B, scan.H, b, tier) for b in (False, True)
+    ]
+    if any(plan["clocks"] == 0 for plan in plans):
+        assert tier == "resident"
+        assert scan.H > 100
+        return None
+    forward, backward = (plan["tile"] for plan in plans)
     return forward, backward
 
 
@@ -83,9 +88,12 @@ def assert_agrees(scan: Scan, got: dict[str, np.ndarray], exact: dict[str, np.nd
 def test_a_scan_and_its_gradients_agree_with_the_reference(cell: str, storage: str, tier: str):
     for T, B, H, options in PROBLEMS:
         scan = draw(cell, storage, T, B, H, FACTS[cell], **options)
-        got = run_kernels(emulation, scan, tier, planned(scan, tier))
+        tiles = planned(scan, tier)
+        if tiles is None:
+            continue
+        got = run_kernels(emulation, scan, tier, tiles)
         assert_agrees(scan, got, run_reference(scan))
-        inference = run_kernels(emulation, scan, tier, planned(scan, tier), training=False)
+        inference = run_kernels(emulation, scan, tier, tiles, training=False)
         for name, array in inference.items():
             assert array.tobytes() == got[name].tobytes(), f"{name} differs without a tape: {scan}"
 

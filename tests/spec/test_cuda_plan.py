@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from emulated import STORAGES, TIERS
+from emulated import STORAGES, TIERS, is_matrix
 
 emulation = pytest.importorskip(
     "fastrnn._emulation", reason="built without FASTRNN_TESTING, so without the emulated GPU"
@@ -19,17 +19,20 @@ BS = [0, 1, 2, 5, 16, 33, 64, 256, 1000, 70_000, 3_000_000]
 
 
 def check(plan: dict[str, Any], storage: str, B: int, H: int, terms: int, device: Any) -> None:
-    tile, vector = plan["tile"], {"float64": 2, "float32": 4}.get(storage, 8)
+    tile, together = plan["tile"], {"float64": 2, "float32": 4, "tf32": 8}.get(storage, 16)
     processors, shared = device
     assert plan["clocks"] > 0
     assert plan["reason"]
     assert plan["shared_bytes"] <= shared
-    assert tile["units"] % 8 == 0
+    assert tile["units"] % (16 if is_matrix(storage) else 8) == 0
     assert tile["threads"] % 32 == 0
     assert 32 <= tile["threads"] <= 512
-    assert 1 <= tile["row_groups"] * tile["parts"] * tile["units"] <= tile["threads"]
+    taken = 2 if is_matrix(storage) else tile["row_groups"]
+    assert 1 <= taken * tile["parts"] * tile["units"] <= tile["threads"]
+    assert tile["row_groups"] >= 1
+    assert tile["row_groups"] <= 2 or not is_matrix(storage)
     assert tile["chunk"] >= 1
-    assert tile["chunk"] % (tile["parts"] * vector) == 0
+    assert tile["chunk"] % (tile["parts"] * together) == 0
     assert plan["row_tiles"] * tile["rows"] >= B
     assert plan["unit_tiles"] * tile["units"] >= H
     assert (plan["row_tiles"] - 1) * tile["rows"] < max(B, 1), "a block without rows"

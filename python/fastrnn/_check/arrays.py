@@ -152,9 +152,9 @@ def copy_reasons(name: str, value: Array, dtype: np.dtype[Any]) -> list[str]:
 class Door:
     """How the arrays of a call come in: by which functions, for one kind of memory."""
 
-    adopt: Callable[[str, str, Any, np.dtype[Any]], Any]  # as `array`
-    rows_contiguous: Callable[[Any, np.dtype[Any]], Any]
-    contiguous: Callable[[Any, np.dtype[Any]], Any]
+    adopt: Callable[[str, str, Any, np.dtype[Any]], Array]  # as `array`
+    rows_contiguous: Callable[[Any, np.dtype[Any]], Array]
+    contiguous: Callable[[Any, np.dtype[Any]], Array]
 
 
 HOST = Door(array, rows_contiguous, contiguous)

@@ -130,6 +130,7 @@ def infer(
     bidirectional: Any,
     batch_first: Any,
     dropout: Any,
+    *,
     door: Door = HOST,
 ) -> tuple[Problem, list[Array], tuple[str, ...] | None]:
     """Read the sizes off the parameters of a functional call.

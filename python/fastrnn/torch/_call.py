@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from .. import _core
-from ._stack import Stack
+from ._stack import Sizes, Stack
 from ._weights import Addresses, Held, addresses_of, plain, readable
 
 # From here on a result lives in the engine's recycled memory (decision 0010); below, torch's own
 # allocator is quicker than two hand-overs.
 _RECYCLED_BYTES = 1 << 18
 _ABSENT = (0, 0, 0)
-_CPU = torch.device("cpu")  # said at every factory: a default device may be another
+
+# Where x lies, its strides of steps and of rows, and where h_0 and c_0 lie, or 0.
+Places = tuple[int, int, int, int, int]
 
 
 def _rows(tensor: Tensor, batch_first: bool) -> tuple[Tensor, tuple[int, int, int]]:
@@ -35,17 +37,21 @@ def _rows(tensor: Tensor, batch_first: bool) -> tuple[Tensor, tuple[int, int, in
     return tensor, (_address(tensor), *strides)
 
 
-def _room(stack: Stack, shape: tuple[int, ...], count: int) -> Tensor:
-    """Memory for a result of so many numbers."""
-    if count * stack.itemsize < _RECYCLED_BYTES:
-        return torch.empty(shape, dtype=stack.dtype, device=_CPU)
-    return torch.from_numpy(_core.empty(stack.float64, shape))
+def _room(like: Tensor, stack: Stack, shape: Sequence[int], count: int) -> Tensor:
+    """Memory for a result of so many bytes.
+
+    `new_empty` of a tensor in CPU memory, by numbers: half the time of `torch.empty` with a shape,
+    a dtype and the device, which must be said there because a default device may be another.
+    """
+    if count < _RECYCLED_BYTES:
+        return like.new_empty(*shape)
+    return torch.from_numpy(_core.empty(stack.float64, tuple(shape)))
 
 
-def reserve_room(count: int) -> Tensor:
+def reserve_room(like: Tensor, count: int) -> Tensor:
     """Memory for a reserve of so many bytes, as bytes: no gradient can be asked of them."""
     if count < _RECYCLED_BYTES:
-        return torch.empty(count, dtype=torch.uint8, device=_CPU)
+        return like.new_empty(count, dtype=torch.uint8)
     return torch.from_numpy(_core.empty(False, (-(-count // 4),)).view(np.uint8)[:count])
 
 
@@ -63,54 +69,48 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def run_forward(
-    stack: Stack,
+    sizes: Sizes,
     held: Held,
     addresses: Addresses | None,
+    places: Places | None,
     x: Tensor,
     h_0: Tensor | None,
     c_0: Tensor | None,
     params: Sequence[Tensor],
     lengths: Tensor | None,
-    seed: int,
-    batch_first: bool,
     dropout: float,
+    seed: int,
     reserve: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor | None, _core.Packed]:
     """Run the stack over x (T, B, I), or (B, T, I): y, h_n, c_n and the weights used.
 
     `held` has the packed weights of an earlier call, which are used if they are still those of
-    `params`, and gets those of this one. `addresses` are what it knows of `params`, if it does.
-    With a reserve, what backward reads goes there.
+    `params`, and gets those of this one. `addresses` are what it knows of `params`, if it does,
+    and `places` what the caller knows of x, h_0 and c_0. With a reserve, what backward reads goes
+    there.
     """
-    first, second, _ = x.shape
-    steps, rows = (second, first) if batch_first else (first, second)
-    x, x_rows = _rows(x, batch_first)
-    h_0 = None if h_0 is None else plain(h_0)
-    c_0 = None if c_0 is None else plain(c_0)
-    width = stack.width
-    state = (stack.scans, rows, stack.hidden_size)
-    count = stack.scans * rows * stack.hidden_size
-    y = _room(stack, (first, second, width), first * second * width)
-    h_n = _room(stack, state, count)
-    c_n = _room(stack, state, count) if stack.has_c else None
-    strides = (width, steps * width) if batch_first else (rows * width, width)
+    stack = sizes.stack
+    if places is None:
+        x, x_rows = _rows(x, sizes.batch_first)
+        h_0 = None if h_0 is None else plain(h_0)
+        c_0 = None if c_0 is None else plain(c_0)
+        places = (*x_rows, _address(h_0), _address(c_0))
     if addresses is None:
         params = readable(params)
         addresses = addresses_of(params)
+    y = _room(x, stack, sizes.y, sizes.y_bytes)
+    h_n = _room(x, stack, sizes.state, sizes.state_bytes)
+    c_n = _room(x, stack, sizes.state, sizes.state_bytes) if stack.has_c else None
     call = (
-        steps,
-        rows,
-        *x_rows,
-        _address(h_0),
-        _address(c_0),
+        sizes.steps,
+        sizes.rows,
+        *places,
         _address(lengths),
         y.data_ptr(),
-        *strides,
+        *sizes.y_strides,
         h_n.data_ptr(),
-        _address(c_n),
-        reserve is not None,
-        _address(reserve),
-        0 if reserve is None else reserve.numel(),
+        0 if c_n is None else c_n.data_ptr(),
+        *((False, 0, 0) if reserve is None else (True, _address(reserve), reserve.numel())),
         dropout,
         seed,
     )
@@ -134,8 +134,8 @@ def run_step(
     c = None if c is None else plain(c)
     rows, inputs = x.shape
     width = stack.hidden_size
-    next_h = torch.empty((rows, width), dtype=stack.dtype, device=_CPU)
-    next_c = torch.empty_like(next_h) if stack.has_c else None
+    next_h = x.new_empty(rows, width)
+    next_c = x.new_empty(rows, width) if stack.has_c else None
     if addresses is None:
         params = readable(params)
         addresses = addresses_of(params)
@@ -165,21 +165,19 @@ def run_step(
 
 
 def run_backward(
-    stack: Stack,
+    sizes: Sizes,
     packed: _core.Packed,
     d_y: Tensor | None,
     d_h_n: Tensor | None,
     d_c_n: Tensor | None,
     x: Tensor,
     lengths: Tensor | None,
-    seed: int,
-    batch_first: bool,
     dropout: float,
+    seed: int,
     reserve: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor | None, list[Tensor]]:
     """Gradients of the call that filled the reserve: d_x, d_h_0, d_c_0 and d_params."""
-    first, second, inputs = x.shape
-    steps, rows = (second, first) if batch_first else (first, second)
+    stack, batch_first = sizes.stack, sizes.batch_first
     x, x_rows = _rows(x, batch_first)
     d_y_rows = _ABSENT
     if d_y is not None:
@@ -189,17 +187,14 @@ def run_backward(
     reserve = plain(reserve)  # it may have travelled: saved-tensor hooks give copies
     if reserve.data_ptr() % 8:
         reserve = reserve.clone()
-    state = (stack.scans, rows, stack.hidden_size)
-    count = stack.scans * rows * stack.hidden_size
-    d_x = _room(stack, x.shape, first * second * inputs)
-    d_h_0 = _room(stack, state, count)
-    d_c_0 = _room(stack, state, count) if stack.has_c else None
-    d_params = [_room(stack, shape, numel) for shape, numel in stack.sized]
-    strides = (inputs, steps * inputs) if batch_first else (rows * inputs, inputs)
+    d_x = _room(x, stack, sizes.x_shape, sizes.x_bytes)
+    d_h_0 = _room(x, stack, sizes.state, sizes.state_bytes)
+    d_c_0 = _room(x, stack, sizes.state, sizes.state_bytes) if stack.has_c else None
+    d_params = [_room(x, stack, shape, count) for shape, count in stack.sized]
     _core.backward_at(
         packed,
-        steps,
-        rows,
+        sizes.steps,
+        sizes.rows,
         *x_rows,
         _address(lengths),
         reserve.data_ptr(),
@@ -210,7 +205,7 @@ def run_backward(
         _address(d_h_n),
         _address(d_c_n),
         d_x.data_ptr(),
-        *strides,
+        *sizes.x_strides,
         d_h_0.data_ptr(),
         _address(d_c_0),
         tuple([d.data_ptr() for d in d_params]),

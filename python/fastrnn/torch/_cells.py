@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import unwrap_dead_wrappers
 
 from . import _context, _ops
 from ._call import run_step
 from ._function import Step, wants_grad
 from ._modules import in_memory
-from ._stack import Stack, stack_of
-from ._step import TORCH, quick_step
+from ._quick import TORCH, quick_step
+from ._stack import Sizes, Stack, stack_of
 from ._weights import Addresses, held_by
 from ._why import why_not_input, why_not_params, why_not_states, why_slower
 
@@ -91,12 +92,14 @@ class Cell(torch.nn.RNNCellBase):
             tensors = (x.unsqueeze(0), h_0, c_0, params, None)
             found = _ops.call(*tensors, self._cell(), 1, 1, False, 0.0)
             return tuple([s.squeeze(0) for s in found[1 : 1 + self._states]])
+        x, h, c = unwrap_dead_wrappers((x, h, c))
         stack, held = self.stack(params[1].dtype), held_by(self)
         if addresses is None:
             held.learn(params)
-        held.shapes = (x.shape, torch.Size((x.shape[0], self.hidden_size)))
+        sizes = Sizes(stack, False, torch.Size((1, *x.shape)))
+        held.last = (x.shape, (x.shape[0], stack.hidden_size), sizes)
         if torch.is_grad_enabled() and wants_grad(x, h, c, params):
-            found = Step.apply(held, addresses, stack, x, h, c, *params)
+            found = Step.apply(held, addresses, sizes, x, h, c, *params)
             return found if isinstance(found, tuple) else (found,)
         next_h, next_c, _ = run_step(stack, held, addresses, x, h, c, params, None)
         return (next_h,) if next_c is None else (next_h, next_c)

@@ -6,13 +6,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._functorch.utils import unwrap_dead_wrappers
 from torch.nn.utils.rnn import PackedSequence
 
 from . import _context, _lengths, _ops
 from ._call import run_forward
 from ._function import Scan, room_for_backward, wants_grad
 from ._identity import TorchIdentity
-from ._stack import Options, Stack, stack_of
+from ._quick import quick_scan, said_of
+from ._stack import Sizes, Stack, stack_of
 from ._weights import Addresses, held_by
 from ._why import why_not
 
@@ -45,6 +47,13 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         """
         if isinstance(input, PackedSequence):
             return _lengths.run_packed(self, input, hx, lengths)
+        if lengths is None and not torch.compiler.is_compiling():
+            own = self.__dict__
+            held = own.get("_held_weights")
+            if held is not None:
+                after = quick_scan(held, self, own["_parameters"], input, hx)
+                if after is not None:
+                    return after
         params, batch_first = self._weights(), self.batch_first
         if lengths is not None:
             lengths = _lengths.checked(type(self).__name__, input, lengths, batch_first)
@@ -91,24 +100,27 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         if _context.autocasts():
             return self._run_cast(x, states, params, lengths, batch_first, packed)
         dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
-        tensors = (x, h_0, c_0, params, lengths)
         if not (addresses is not None or _context.eager()) or not in_memory(x, h_0, c_0, params):
             form = (_MODES[self.mode], self.num_layers, 2 if self.bidirectional else 1)
-            y, h_n, c_n = _ops.call(*tensors, *form, batch_first, dropout)
+            y, h_n, c_n = _ops.call(x, h_0, c_0, params, lengths, *form, batch_first, dropout)
             return (y, (h_n, c_n)) if self.mode == "LSTM" else (y, h_n)
+        x, h_0, c_0 = unwrap_dead_wrappers((x, h_0, c_0))
         stack = self.stack(params[1].dtype)
-        options = Options(stack, batch_first, dropout, draw_seed(dropout))
-        held = held_by(self)
+        sizes = Sizes(stack, batch_first, x.shape)
+        held, seed = held_by(self), draw_seed(dropout)
         if addresses is None:
             held.learn(params)
+        if not dropout and batch_first == self.batch_first:
+            held.last = (said_of(self), sizes)
         if torch.is_grad_enabled() and wants_grad(x, h_0, c_0, params):
-            found = Scan.apply(held, addresses, options, x, h_0, c_0, lengths, *params)
+            known = (held, addresses, None, sizes, dropout, seed)
+            found = Scan.apply(*known, x, h_0, c_0, lengths, *params)
         else:
             # Masks belong to training calls of the engine, so one without gradients keeps a
             # reserve for as long as it runs.
-            reserve = room_for_backward(options, x, lengths) if dropout else None
-            drawn = (options.seed, batch_first, dropout, reserve)
-            found = run_forward(stack, held, addresses, *tensors, *drawn)
+            reserve = room_for_backward(sizes, x, lengths) if dropout else None
+            call = (sizes, held, addresses, None, x, h_0, c_0, params, lengths)
+            found = run_forward(*call, dropout, seed, reserve)
         return (found[0], (found[1], found[2])) if stack.has_c else (found[0], found[1])
 
     def _run_one(self, x: Tensor, states: Any, params: list[Tensor]) -> Any:

@@ -17,7 +17,7 @@ from torch.library import custom_op
 from . import _batching, _context, _transforms
 from ._call import reserve_room, run_backward, run_forward
 from ._derivatives import second
-from ._stack import Options, Stack, stack_of
+from ._stack import Options, Sizes, Stack, stack_of
 from ._weights import refresh, weights_of
 
 _FORM = "str cell, int layers, int directions, bool batch_first, float dropout"
@@ -81,28 +81,27 @@ def scan(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y, h_n, c_n (empty but for LSTM) and, if `keep`, the reserve that backward reads."""
     stack = _stack(params, cell, layers, directions)
-    first, second_, _ = x.shape
-    steps, rows = (second_, first) if batch_first else (first, second_)
+    sizes = Sizes(stack, batch_first, x.shape)
     reserve = None
     if keep or dropout:  # the engine draws masks in training calls
-        reserve = reserve_room(stack.reserve_bytes(steps, rows, steps * rows))
+        reserve = reserve_room(x, sizes.reserve_bytes)
         # Padding and the rows that have ended are never read, and never written. torch.library's
         # checkers compare every byte of every result; where it costs nothing they may.
         if reserve.numel() <= _CLEARED_BYTES:
             reserve.zero_()
     with weights_of(stack, params) as held:
         y, h_n, c_n, _ = run_forward(
-            stack,
+            sizes,
             held,
+            None,
             None,
             x,
             h_0,
             c_0,
             params,
             lengths,
-            _number(seed),
-            batch_first,
             dropout,
+            _number(seed),
             reserve,
         )
     if c_n is None:
@@ -159,8 +158,8 @@ def scan_backward(
     stack = _stack(params, cell, layers, directions)
     with weights_of(stack, params) as held:
         packed = refresh(held, stack, params)
-        call = (d_y, d_h_n, d_c_n if stack.has_c else None, x, lengths, _number(seed))
-        found = run_backward(stack, packed, *call, batch_first, dropout, reserve)
+        call = (d_y, d_h_n, d_c_n if stack.has_c else None, x, lengths, dropout, _number(seed))
+        found = run_backward(Sizes(stack, batch_first, x.shape), packed, *call, reserve)
     d_x, d_h_0, d_c_0, d_params = found
     return d_x, d_h_0, x.new_empty(0) if d_c_0 is None else d_c_0, d_params
 

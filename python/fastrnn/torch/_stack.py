@@ -51,13 +51,13 @@ class Stack:
 
     @cached_property
     def sized(self) -> list[tuple[torch.Size, int]]:
-        """Shape and count of each parameter, in torch's order."""
-        return [(shape, shape.numel()) for shape in self.shapes]
+        """Shape and bytes of each parameter, in torch's order."""
+        return [(shape, shape.numel() * self.itemsize) for shape in self.shapes]
 
     @cached_property
     def param_bytes(self) -> int:
         """Of all parameters."""
-        return sum(count for _, count in self.sized) * self.itemsize
+        return sum(count for _, count in self.sized)
 
     @cached_property
     def itemsize(self) -> int:
@@ -115,6 +115,41 @@ class Stack:
 
 
 stack_of = lru_cache(maxsize=1024)(Stack)
+
+
+class Sizes:
+    """What follows from the shape of an input (T, B, I), or (B, T, I): the same for calls alike."""
+
+    __slots__ = (
+        "batch_first",
+        "reserve_bytes",
+        "rows",
+        "stack",
+        "state",
+        "state_bytes",
+        "steps",
+        "x_bytes",
+        "x_shape",
+        "x_strides",
+        "y",
+        "y_bytes",
+        "y_strides",
+    )
+
+    def __init__(self, stack: Stack, batch_first: bool, x_shape: torch.Size) -> None:
+        first, second, inputs = self.x_shape = x_shape
+        steps, rows = (second, first) if batch_first else (first, second)
+        width = stack.width
+        self.stack, self.batch_first, self.steps, self.rows = stack, batch_first, steps, rows
+        self.y = (first, second, width)
+        self.state = (stack.scans, rows, stack.hidden_size)
+        # of steps and of rows, as the engine wants them, for arrays in C order
+        self.x_strides = (inputs, steps * inputs) if batch_first else (rows * inputs, inputs)
+        self.y_strides = (width, steps * width) if batch_first else (rows * width, width)
+        self.x_bytes = first * second * inputs * stack.itemsize
+        self.y_bytes = first * second * width * stack.itemsize
+        self.state_bytes = stack.scans * rows * stack.hidden_size * stack.itemsize
+        self.reserve_bytes = stack.reserve_bytes(steps, rows, steps * rows)  # without lengths
 
 
 class Options(NamedTuple):

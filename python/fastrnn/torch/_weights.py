@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from operator import is_
 from typing import Any
 
 import torch
@@ -30,29 +31,31 @@ _lock = threading.Lock()
 _kept: OrderedDict[Any, Held] = OrderedDict()
 
 
+def _looks(params: list[Any]) -> list[tuple[int, torch.Size, torch.dtype, bool]]:
+    """What can change of Parameters that stay the same objects, as `p.data = ...` does it.
+
+    `p.data.t()` and `p.data[:n]` have the address of p, and so may what is made after its memory
+    is freed, of any dtype.
+    """
+    return [(p.data_ptr(), p.shape, p.dtype, p.is_contiguous()) for p in params]
+
+
 class Held:
     """What a module, or an operator for some addresses, keeps of its last call. Never copied.
 
-    `stack` says what the kernels are told, `packed` has the weights in their order. `params` are
-    Parameters that were found fit, and `addresses` where they lay.
+    `stack` says what the kernels are told, `packed` has the weights in their order. `found` are
+    Parameters that were found fit, with what has to be the same of each at the next call and
+    their addresses; one attribute, so that threads see all three or none. `last` is what `_quick`
+    wants of the last call.
     """
 
-    __slots__ = (
-        "addresses",
-        "ids",
-        "packed",
-        "params",
-        "shapes",
-        "stack",
-    )
+    __slots__ = ("found", "last", "packed", "stack")
 
     def __init__(self) -> None:
         self.stack: Stack | None = None
         self.packed: Any = None
-        self.params: list[Any] | None = None
-        self.addresses: Addresses = ()
-        self.ids: list[int] = []  # of `params`, which live as long as they are here
-        self.shapes: Any = None  # of a cell's input and state
+        self.found: tuple[list[Any], list[Any], Addresses] | None = None
+        self.last: Any = None
 
     def __deepcopy__(self, _: Any) -> Held:
         return Held()  # the copy of a module begins anew
@@ -62,37 +65,26 @@ class Held:
 
     def take(self, stack: Stack) -> Stack:
         """Begin with a stack: nothing of another one holds for it."""
-        self.packed = self.params = self.shapes = None
+        self.packed = self.found = self.last = None
         self.stack = stack
         return stack
 
     def known(self, params: list[Any]) -> Addresses | None:
-        """Where the parameters lie, if they are those that were found fit, at the same place."""
-        if self.params is None or [*map(id, params)] != self.ids:
+        """Where the parameters lie, if they are those that were found fit, as they were."""
+        if self.found is None:
             return None
-        addresses = tuple([p.data_ptr() for p in params])
-        if addresses != self.addresses or not self.are_whole(params):
-            return None
-        return addresses
-
-    def are_whole(self, params: list[Any]) -> bool:
-        """Whether Parameters at the same place still have the shapes and the order they had.
-
-        `p.data = p.data.t()` and `p.data = p.data[:n]` change neither identity nor address.
-        """
-        stack: Any = self.stack
-        if [p.shape for p in params] != stack.shapes:
-            return False
-        return all(p.is_contiguous() for p in params)
+        kept, looks, addresses = self.found
+        same = all(map(is_, params, kept)) and _looks(params) == looks  # which counts them too
+        return addresses if same else None
 
     def learn(self, params: list[Any]) -> None:
         """Take note of parameters that were found fit, if they are a module's own."""
-        self.params = self.shapes = None
-        if all(type(p) is torch.nn.Parameter and p.is_cpu and p.is_contiguous() for p in params):
-            self.addresses = tuple([p.data_ptr() for p in params])
-            self.ids = [*map(id, params)]
-            if 0 not in self.addresses:
-                self.params = params
+        self.found = None
+        if all(type(p) is torch.nn.Parameter and p.is_cpu and not p.is_neg() for p in params):
+            looks = _looks(params)
+            addresses = tuple([look[0] for look in looks])
+            if 0 not in addresses and all(look[-1] for look in looks):
+                self.found = params, looks, addresses
 
     def run(self, engine: Any, stack: Stack, addresses: Addresses, call: Any) -> Any:
         """A call of the engine with the parameters as they are; returns what they were packed to.

@@ -1,0 +1,3 @@
+#include "../kernels.cuh"
+
+template const void* fastrnn::cuda::backward_kernel_of<fastrnn::cuda::TensorFloat32>(const std::string&, Tier);
