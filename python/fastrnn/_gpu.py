@@ -210,11 +210,11 @@ def backward(
     d_states = [xp.empty((p.num_scans, B, H), storage) for _ in range(p.states)]
     arriving = [d_h_n, d_c_n][: p.states]
     grads: list[Array] = [None] * len(tape.params)
-    d_out = d_y
+    d_out: Any = d_y
     for layer in reversed(range(p.num_layers)):
         layer_input = tape.inputs[layer]
         rows = layer_input.reshape(T * B, layer_input.shape[2])
-        d_rows = None
+        d_rows: Any = None
         for direction in range(D):
             scan = layer * D + direction
             first = scan * per_scan
