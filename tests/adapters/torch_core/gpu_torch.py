@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,15 @@ from torch import Tensor
 
 from fastrnn import _core, _gpu
 from fastrnn.torch import _cuda, _route
+
+
+class Poisoned(_cuda.Arrays):
+    """Memory that nobody has written holds NaN, so that who reads it is seen."""
+
+    def empty(self, shape: Any, dtype: str) -> Tensor:
+        made = super().empty(shape, dtype)
+        made.view(torch.uint8).fill_(0xFF)
+        return made
 
 
 @dataclass(frozen=True)
@@ -35,8 +45,7 @@ def emulated(monkeypatch: pytest.MonkeyPatch) -> Place:
         "fastrnn._emulation", reason="built without FASTRNN_TESTING, so without the emulated GPU"
     )
     device = torch.device("cpu")
-    arrays = _cuda.Arrays(device)
-    machine = _gpu.Machine(arrays, emulation, _cuda._address, lambda: 0, 0, Tensor.stride)
+    machine = _gpu.Machine(Poisoned(device), emulation, _cuda._address, lambda: 0, 0, Tensor.stride)
     monkeypatch.setattr(_cuda, "runs_on", lambda tensor: tensor.is_cpu)
     monkeypatch.setattr(_cuda, "machine_of", lambda tensor: machine)
     return Place("emulated", device)
