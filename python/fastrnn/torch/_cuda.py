@@ -110,18 +110,19 @@ class _Block:
         return self._memory[start : start + size].view(dtype).view(shape)
 
 
-def draw_masks(options: Options, x: Tensor) -> Tensor | None:
+def draw_masks(
+    x: Tensor, layers: int, width: int, batch_first: bool, dropout: float
+) -> Tensor | None:
     """Which inputs of upper layers stay, (L-1, T, B, D*H), by torch's generator of x's device.
 
     A tensor and not the engine's seed: a seed drawn on the host would be the same in every replay
     of a CUDA graph, and one on the device would have to come to the host.
     """
-    stack, batch_first, dropout, _ = options
     if not dropout:
         return None
     first, second, _ = x.shape
     steps, rows = (second, first) if batch_first else (first, second)
-    shape = (stack.layers - 1, steps, rows, stack.width)
+    shape = (layers - 1, steps, rows, width)
     return torch.rand(shape, dtype=torch.float32, device=x.device) >= dropout
 
 

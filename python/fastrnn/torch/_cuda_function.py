@@ -29,8 +29,8 @@ def call(
     lengths: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """An eager call: y, h_n and, for LSTM, c_n."""
-    options = Options(stack, batch_first, dropout, None)
-    options = options._replace(seed=_cuda.draw_masks(options, x))
+    masks = _cuda.draw_masks(x, stack.layers, stack.width, batch_first, dropout)
+    options = Options(stack, batch_first, dropout, masks)
     if torch.is_grad_enabled() and wants_grad(x, h_0, c_0, params):
         found: Any = Scan.apply(options, x, h_0, c_0, lengths, *params)
     else:

@@ -183,8 +183,9 @@ class LSTM(Recurrent):
 
     Notes
     -----
-    A call with float32 or float64 parameters in CPU memory runs the engine's kernels; any other,
-    and one with projections, runs as torch.nn runs it (`fastrnn.torch.explain` says which).
+    A call with float32 or float64 parameters in CPU memory runs the engine's kernels, and one on a
+    GPU the CUDA kernels where they are expected to be quicker; any other, and one with projections,
+    runs as torch.nn runs it (`fastrnn.torch.explain` says which).
     The masks of dropout are the engine's, keyed by a number drawn from torch's generator.
 
     Examples

@@ -39,8 +39,8 @@ def call(
 ) -> tuple[Tensor, ...]:
     """Run a module's call through the dispatcher: y, h_n and c_n, which is empty without c."""
     if _cuda.runs_on(x):  # the seed is the masks there, and everything lies beside x
-        stack = _stack(params, cell, layers, directions)
-        seed = _cuda.draw_masks(Options(stack, batch_first, dropout, None), x)
+        width = directions * params[1].shape[1]
+        seed = _cuda.draw_masks(x, layers, width, batch_first, dropout)
         lengths = None if lengths is None else lengths.to(x.device, non_blocking=True)
     else:
         seed = torch.randint(2**63 - 1, (), device="cpu") if dropout else None

@@ -39,7 +39,7 @@ def layer_and_input(place: Place, name: str = "LSTM", **options: Any) -> tuple[A
 def everything(layer: Any, x: Tensor, call: Any = None, **given: Any) -> list[Tensor]:
     """Results and gradients of a call, made by `call` if given."""
     torch.manual_seed(1)
-    out = tensors((call or layer)(x, **given))
+    out = tensors((layer if call is None else call)(x, **given))
     loss = sum(o.float().sin().sum() for o in out)
     return [*out, *torch.autograd.grad(loss, [x, *layer.parameters()])]
 
@@ -83,8 +83,7 @@ def test_opcheck(place: Place, dropout: float) -> None:
     x = torch.randn(3, 2, 3, **options, requires_grad=True)
     h, c = (torch.randn(4, 2, 4, **options, requires_grad=True) for _ in range(2))
     lengths = torch.tensor([2, 3], device=place.device)
-    stack = lstm.stack(torch.float64)
-    masks = _cuda.draw_masks(_ops.Options(stack, False, dropout, None), x)
+    masks = _cuda.draw_masks(x, 2, 8, False, dropout)
     params, form = [p.detach() for p in lstm.parameters()], ("lstm", 2, 2, False, dropout)
     scan = (x, h, c, params, lengths, masks, *form, True)
     torch.library.opcheck(torch.ops.fastrnn.scan.default, scan)
@@ -95,22 +94,16 @@ def test_opcheck(place: Place, dropout: float) -> None:
     torch.library.opcheck(torch.ops.fastrnn.scan_backward.default, backward, test_utils=tests)
 
 
-def test_shape_rules_know_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On tensors that say they are on a GPU, without one: the reserve is the GPU's."""
+def test_the_shape_rule_knows_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a tensor that says it is on a GPU, without one: the reserve is the GPU's."""
     monkeypatch.setattr(_cuda, "why_not_gpu", lambda index: None)
-    forced(monkeypatch)
-    # torch builds without cuDNN warn when they look for it
-    with FakeTensorMode(), torch.backends.cudnn.flags(enabled=False):
-        gru = ft.GRU(5, 7, 2, dropout=0.5, device="cuda:0", dtype=torch.float16)
-        y, h_n = gru(torch.empty(9, 3, 5, device="cuda:0", dtype=torch.float16))
-        assert (y.shape, y.dtype, y.device.type) == ((9, 3, 7), torch.float16, "cuda")
-        assert h_n.shape == (2, 3, 7)
-        found = torch.ops.fastrnn.scan(
-            torch.empty(9, 3, 5, device="cuda:0"), None, None,
-            [torch.empty(s, device="cuda:0") for s in gru.stack(torch.float32).shapes],
-            None, None, "gru", 2, 1, False, 0.0, True,
-        )  # fmt: skip
-        assert found[3].numel() == _cuda.reserve_bytes(gru.stack(torch.float32), 9, 3)
+    stack = ft.GRU(5, 7, 2, dtype=torch.float16, device="meta").stack(torch.float16)
+    with FakeTensorMode():
+        on_gpu, on_cpu = (torch.empty(1, device=device) for device in ("cuda:0", "cpu"))
+    size = _ops._reserve_bytes(stack, on_gpu, 9, 3)
+    assert size == _cuda.reserve_bytes(stack, 9, 3)
+    assert size >= 2 * (10 * 3 * 7 + 9 * 3 * 4 * 7) * 2 + 9 * 3 * 7 * 2  # h, saved values, y
+    assert _ops._reserve_bytes(stack, on_cpu, 9, 3) != size
 
 
 @pytest.mark.usefixtures("force")
@@ -226,6 +219,7 @@ def test_no_kernels_for_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: (7, 5))
     assert "compute capability is 7.5" in _cuda._unfit.__wrapped__(0)
     monkeypatch.setattr(_cuda, "why_not_gpu", lambda index: "this build has none")
+    monkeypatch.setattr(torch.nn.RNNBase, "reset_parameters", lambda module: None)
     with FakeTensorMode(), torch.backends.cudnn.flags(enabled=False):
         report = ft.explain(ft.GRU(5, 7, device="cuda:0"), torch.empty(9, 3, 5, device="cuda:0"))
     assert (report["path"], report["why"]) == (
