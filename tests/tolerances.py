@@ -90,6 +90,11 @@ STORAGE_RELATIVE = {
     "float16": 8 * 2.0**-12,
     "tf32": 8 * 2.0**-12,
 }
+# The same for stacks of layers around such scans: a tensor counts as large as the gradients that
+# arrive (unit normal) at least, for where gates saturate or sums cancel, less than their rounding
+# is left. RNN's tanh takes 1 - y^2 from a rounded y, which errs twice as much, twice in a step.
+STACK_SIZE = 1.0
+STACK_RNN = 4.0
 # relu in these: where a pre-activation is nearer to 0 than its rounding, the two sides take other
 # branches and an element of a gradient is another number. The 2-norm says how few they are.
 KINKED_RELATIVE = {"bfloat16": 2.0**-3, "float16": 2.0**-6, "tf32": 2.0**-6}

@@ -6,6 +6,7 @@ the first call that needs it.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -36,7 +37,12 @@ def machine(device: int) -> _gpu.Machine:
     _core.require_device()
     xp = _cupy()
     return _gpu.Machine(
-        xp, _core, lambda a: int(a.data.ptr), lambda: int(xp.cuda.get_current_stream().ptr), device
+        xp,
+        _core,
+        lambda a: int(a.data.ptr),
+        lambda: int(xp.cuda.get_current_stream().ptr),
+        device,
+        allows_tf32=lambda: os.environ.get("CUPY_TF32") == "1",  # CuPy's own switch
     )
 
 

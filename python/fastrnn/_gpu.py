@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,29 @@ import numpy as np
 from ._problem import Problem
 
 Array = Any  # of the machine's library
+# Makes an array of so many numbers of a storage type, by name.
+Room = Callable[[tuple[Any, ...], str], Any]
+
+
+def _numpy_strides(array: Array) -> tuple[int, ...]:
+    return tuple(stride // array.dtype.itemsize for stride in array.strides)
 
 
 @dataclass(frozen=True)
 class Machine:
     """An array library, the kernels for its memory, and where they run."""
 
-    xp: Any  # NumPy's functions: empty, zeros, asarray, ascontiguousarray
+    xp: Any  # NumPy's functions: empty (dtypes by name), multiply, concatenate
     engine: Any  # the calls of csrc/bindings_device.cpp
     address: Callable[[Array], int]
     stream: Callable[[], int]  # the library's current one
     device: int
+    strides: Callable[[Array], tuple[int, ...]] = _numpy_strides  # in elements
+    allows_tf32: Callable[[], bool] = lambda: False  # to products of float32
+
+    def numbers(self, dtype: str) -> str:
+        """What the kernels compute with for arrays of this dtype."""
+        return "tf32" if dtype == "float32" and self.allows_tf32() else dtype
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +49,38 @@ class _Scan:
     h_history: Array  # (T + 1, B, H)
     c_history: Array | None
     keep: Array  # (T, B, saved*H)
+
+
+def kept(
+    problem: Problem, facts: dict[str, Any], T: Any, B: Any, room: Room
+) -> tuple[list[Array], list[_Scan]]:
+    """What a training forward keeps: the inputs of upper layers, and what each scan does.
+
+    Everything comes from `room`, always in this order, so that one block of memory can be cut into
+    it again by backward, and measured by a room that only counts; T and B may be symbols.
+    """
+    p, H, storage = problem, problem.hidden_size, str(problem.dtype)
+    inputs = [room((T, B, p.output_size), storage) for _ in range(p.num_layers - 1)]
+    scans = [
+        _Scan(
+            room((T + 1, B, H), storage),
+            room((T + 1, B, H), _compute(storage)) if p.states == 2 else None,
+            room((T, B, facts["saved"] * H), storage),
+        )
+        for _ in range(p.num_scans)
+    ]
+    return inputs, scans
+
+
+def _compute(storage: str) -> str:
+    return "float64" if storage == "float64" else "float32"
+
+
+@lru_cache(maxsize=4096)
+def _workspace_bytes(engine: Any, *scan: Any) -> int:
+    """Asked once for each shape: planning a scan takes longer than launching one."""
+    size: int = engine.device_workspace(*scan)
+    return size
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,13 +108,13 @@ class _Call:
 
     def __init__(self, m: Machine, p: Problem, T: int, B: int, reverse: bool, plan: str) -> None:
         self.m, self.p, self.T, self.B = m, p, T, B
-        self.scan = (p.cell, str(p.dtype), T, B, p.hidden_size, reverse, plan, m.device)
+        self.scan = (p.cell, m.numbers(str(p.dtype)), T, B, p.hidden_size, reverse, plan, m.device)
 
     def run(self, backward: bool, arrays: dict[str, Any], *strides: tuple[int, int]) -> None:
         """`arrays` are arrays, addresses, or None for absent ones."""
         m = self.m
-        size = m.engine.device_workspace(*self.scan, backward)
-        workspace = m.xp.empty(size, np.uint8)
+        size = _workspace_bytes(m.engine, *self.scan, backward)
+        workspace = m.xp.empty(size, "uint8")
         # Freed while the kernels may still run: what takes it next on this stream comes after.
         arrays["workspace"] = workspace
         given = {
@@ -82,9 +127,16 @@ class _Call:
 
 
 def _half(m: Machine, whole: Array, direction: int, H: int) -> tuple[int, tuple[int, int]]:
-    """Address and strides of one direction's part of a (T, B, D*H) array."""
-    width = whole.shape[2]
-    return m.address(whole) + direction * H * whole.dtype.itemsize, (whole.shape[1] * width, width)
+    """Address and strides of one direction's part of a (T, B, D*H) array, dense along D*H."""
+    step, row, _ = m.strides(whole)
+    return m.address(whole) + direction * H * whole.dtype.itemsize, (step, row)
+
+
+def _row_blocks(m: Machine, found: Array, order: list[int], H: int) -> Array:
+    """(G*H, ...) with its gates in the parameters' order: `order` says where each one lies."""
+    if order == sorted(order):
+        return found
+    return m.xp.concatenate([found[place * H : (place + 1) * H] for place in order])
 
 
 def forward(
@@ -98,70 +150,72 @@ def forward(
     masks: list[Array | None],
     training: bool,
     plan: str = "",
+    y: Array | None = None,
+    room: Room | None = None,
 ) -> tuple[Array, Array, Array | None, DeviceTape | None]:
     """Run the stack: y (T, B, D*H), h_n and c_n (L*D, B, H), and the tape if training.
 
     `x` is (T, B, I), `lengths` (B,) int64 in [0, T], `masks` one array (T, B, D*H) or None for the
-    input of each layer. The kernels add the biases, in the compute type.
+    input of each layer, of which the first has none. The kernels add the biases, in the compute
+    type. `y` is where the last layer's outputs go, dense along D*H; `room` makes what is kept.
     """
     m, p, xp = machine, problem, machine.xp
     facts = m.engine.device_cells()[p.cell]
-    (T, B, _), H, D, dtype = x.shape, p.hidden_size, p.num_directions, p.dtype
-    compute = np.float64 if dtype == np.float64 else np.float32
-    states = [xp.empty((p.num_scans, B, H), dtype) for _ in range(p.states)]
+    (T, B, _), H, storage = x.shape, p.hidden_size, str(p.dtype)
+    states = [xp.empty((p.num_scans, B, H), storage) for _ in range(p.states)]
     initial = [h_0, c_0][: p.states]
-    per_scan = 4 if p.bias else 2
-    inputs, scans, layer_input = [], [], x
+    per_scan, gates = 4 if p.bias else 2, p.gates * H
+    inputs, scans = kept(p, facts, T, B, room or xp.empty) if training else ([], [])
+    layer_input = x
     for layer in range(p.num_layers):
-        mask = masks[layer]
-        if mask is not None:
-            layer_input = layer_input * mask
-        inputs.append(layer_input)
-        y = xp.empty((T, B, D * H), dtype)
+        last = layer == p.num_layers - 1
+        mask = None if last else masks[layer + 1]
+        out = y if last else inputs[layer] if training and mask is None else None
+        if out is None:
+            out = xp.empty((T, B, p.output_size), storage)
         rows = layer_input.reshape(T * B, layer_input.shape[2])
-        for direction in range(D):
-            scan = layer * D + direction
+        for direction in range(p.num_directions):
+            scan = layer * p.num_directions + direction
             w_ih, w_hh, *biases = params[scan * per_scan : (scan + 1) * per_scan]
-            x_pre = rows @ w_ih.T
-            kept = _Scan(None, None, None)
-            if training:
-                kept = _Scan(
-                    xp.empty((T + 1, B, H), dtype),
-                    xp.empty((T + 1, B, H), compute) if p.states == 2 else None,
-                    xp.empty((T, B, facts["saved"] * H), dtype),
-                )
-                scans.append(kept)
-            out, y_strides = _half(m, y, direction, H)
-            arrays = {"x_pre": x_pre, "weight_hh": w_hh, "lengths": lengths, "y": out}
+            half, y_strides = _half(m, out, direction, H)
+            arrays = {"x_pre": rows @ w_ih.T, "weight_hh": w_hh, "lengths": lengths, "y": half}
             arrays |= dict(zip(("bias_ih", "bias_hh"), biases, strict=False))
             for name, given, final in zip("hc", initial, states, strict=False):
                 arrays[f"{name}_0"] = None if given is None else given[scan]
                 arrays[f"{name}_n"] = final[scan]
-            arrays |= vars(kept)
-            G = p.gates
+            if training:
+                arrays |= vars(scans[scan])
             _Call(m, p, T, B, direction == 1, plan).run(
-                False, arrays, (B * G * H, G * H), y_strides
+                False, arrays, (B * gates, gates), y_strides
             )
-        layer_input = y
+        if not last:
+            layer_input = out
+            if mask is not None:
+                layer_input = xp.multiply(out, mask, out=inputs[layer] if training else None)
     tape = None
     if training:
-        tape = DeviceTape(m, p, list(params), inputs, masks, scans, lengths, plan)
-    return layer_input, states[0], states[1] if p.states == 2 else None, tape
+        everything = (list(params), [x, *inputs], masks, scans, lengths, plan)
+        tape = DeviceTape(m, p, *everything)
+    return out, states[0], states[1] if p.states == 2 else None, tape
 
 
 def backward(
     tape: DeviceTape, d_y: Array | None, d_h_n: Array | None, d_c_n: Array | None
 ) -> tuple[Array, Array, Array | None, list[Array]]:
-    """Gradients of `forward`: d_x (T, B, I), d_h_0, d_c_0, and one for each parameter."""
+    """Gradients of `forward`: d_x (T, B, I), d_h_0, d_c_0, and one for each parameter.
+
+    `d_y` is dense along D*H.
+    """
     m, p, xp = tape.machine, tape.problem, tape.machine.xp
     facts = m.engine.device_cells()[p.cell]
-    (T, B, _), H, D, dtype = tape.inputs[0].shape, p.hidden_size, p.num_directions, p.dtype
+    (T, B, _), H, D, storage = tape.inputs[0].shape, p.hidden_size, p.num_directions, str(p.dtype)
     G, slots, per_scan = p.gates, facts["slots"], 4 if p.bias else 2
     x_first, h_first = facts["x_slot"] * H, facts["h_slot"] * H
-    d_states = [xp.empty((p.num_scans, B, H), dtype) for _ in range(p.states)]
+    order = np.argsort(facts["h_gate"]).tolist()  # slot block of each row block
+    d_states = [xp.empty((p.num_scans, B, H), storage) for _ in range(p.states)]
     arriving = [d_h_n, d_c_n][: p.states]
     grads: list[Array] = [None] * len(tape.params)
-    d_out = d_y
+    d_out: Any = d_y
     for layer in reversed(range(p.num_layers)):
         layer_input = tape.inputs[layer]
         rows = layer_input.reshape(T * B, layer_input.shape[2])
@@ -169,27 +223,25 @@ def backward(
         for direction in range(D):
             scan = layer * D + direction
             first = scan * per_scan
-            kept = tape.scans[scan]
+            saved = tape.scans[scan]
             w_ih, w_hh = tape.params[first : first + 2]
-            d_pre = xp.empty((T * B, slots * H), dtype)
-            source, strides = (0, (0, 0)) if d_out is None else _half(m, d_out, direction, H)
-            arrays = {"weight_hh": w_hh, "lengths": tape.lengths, "d_pre": d_pre} | vars(kept)
-            arrays["d_y"] = source or None
+            d_pre = xp.empty((T * B, slots * H), storage)
+            source, strides = (None, (0, 0)) if d_out is None else _half(m, d_out, direction, H)
+            arrays = {"weight_hh": w_hh, "lengths": tape.lengths, "d_pre": d_pre, "d_y": source}
+            arrays |= vars(saved)
             for name, given, initial in zip("hc", arriving, d_states, strict=False):
                 arrays[f"d_{name}_n"] = None if given is None else given[scan]
                 arrays[f"d_{name}_0"] = initial[scan]
             _Call(m, p, T, B, direction == 1, tape.plan).run(True, arrays, strides)
             # Two windows of columns; the recurrent one has the cell's order of row blocks.
             of_x, of_h = d_pre[:, x_first : x_first + G * H], d_pre[:, h_first : h_first + G * H]
-            before = kept.h_history[direction : direction + T].reshape(T * B, H)
+            before = saved.h_history[direction : direction + T].reshape(T * B, H)
             share = of_x @ w_ih
             d_rows = share if d_rows is None else d_rows + share
-            order = np.argsort(facts["h_gate"]).tolist()  # slot block of each row block
-            blocks = (of_h.T @ before).reshape(G, H, H)[order]
-            grads[first : first + 2] = [of_x.T @ rows, blocks.reshape(G * H, H)]
+            grads[first : first + 2] = [of_x.T @ rows, _row_blocks(m, of_h.T @ before, order, H)]
             if p.bias:
-                sums = of_h.sum(axis=0).reshape(G, H)[order]
-                grads[first + 2 : first + 4] = [of_x.sum(axis=0), sums.reshape(G * H)]
+                sums = _row_blocks(m, of_h.sum(axis=0), order, H)
+                grads[first + 2 : first + 4] = [of_x.sum(axis=0), sums]
         d_out = d_rows.reshape(layer_input.shape)
         mask = tape.masks[layer]
         if mask is not None:

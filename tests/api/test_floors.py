@@ -69,7 +69,7 @@ ABOVE_CORE = {
     "training": PUBLIC | {"_check", "_core", "_parameters"},
     "cli": PUBLIC | {"training", "reference", "_check", "_engine"},
     "__main__": {"cli"},
-    "torch": {"_core", "_problem", "config"},
+    "torch": {"_core", "_gpu", "_problem", "config"},
 }
 # an adapter stands on its framework
 FRAMEWORKS = {"torch": "torch"}

@@ -9,7 +9,7 @@
 GRU(32, 64)
 
 Importing this package imports torch; nothing else of fastrnn does. What the kernels do not take
-(other devices and dtypes, projections) runs as torch.nn runs it; `explain` says which and why.
+(projections, some devices and dtypes) runs as torch.nn runs it; `explain` says which and why.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch._functorch.utils import unwrap_dead_wrappers
 
-from . import _context, _ops
+from . import _context, _cuda, _ops
 from ._call import run_step
 from ._function import Step, wants_grad
 from ._modules import in_memory
@@ -68,7 +68,9 @@ class Cell(torch.nn.RNNCellBase):
             if reason is not None:
                 return reason
         dtype = params[1].dtype
-        if _context.autocasts():
+        if _cuda.runs_on(params[1]):
+            return "one step on a GPU, which does not repay packing the weights for the kernels"
+        if _context.autocasts(x):
             return "autocast is on, and cells follow torch.nn's own casts"
         shape = x.shape
         if len(shape) not in (1, 2) or shape[-1] != self.input_size or shape[0] == 0:

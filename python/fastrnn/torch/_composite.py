@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.library import custom_op
 
 from .. import _core
+from . import _cuda
 from ._stack import DTYPES
 
 State = tuple[Tensor, ...]
@@ -104,6 +105,8 @@ def scan(
 def _mask(like: Tensor, layer: int, dropout: float, seed: int | Tensor) -> Tensor:
     """The kernels' mask of this layer's input; no gradient passes through it."""
     shape = list(like.shape)
+    if isinstance(seed, Tensor) and seed.dtype is torch.bool:  # of a GPU: the masks themselves
+        return _cuda.scaled(seed[layer - 1], dropout, like.dtype)
     if isinstance(seed, Tensor):  # of an operator, whose tensors may have no numbers yet
         return torch.ops.fastrnn.dropout_mask(seed, shape, layer, dropout, like.dtype)  # type: ignore[no-any-return]
     return _drawn(seed, shape, layer, dropout, like.dtype)

@@ -55,6 +55,6 @@ def forward_mode() -> bool:
     return not torch.compiler.is_compiling() and forward_ad._current_level >= 0
 
 
-def autocasts() -> bool:
-    """Whether torch.autocast is on for the CPU."""
-    return torch.is_autocast_enabled("cpu")
+def autocasts(x: torch.Tensor) -> bool:
+    """Whether torch.autocast is on for where x lies."""
+    return torch.is_autocast_enabled("cuda" if x.is_cuda else "cpu")

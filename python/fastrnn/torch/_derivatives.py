@@ -36,7 +36,7 @@ def second(
     """
     run, inputs, d_outputs = _in_torch(options, d_y, d_h_n, d_c_n, x, h_0, c_0, params, lengths)
     outputs = len(d_outputs)
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         found = _composite.second_gradients(run, inputs, d_outputs, d_gradients)
     d_d = [*found[:outputs], None][:3]
     d_d = [None if g is None else f for g, f in zip((d_y, d_h_n, d_c_n), d_d, strict=True)]
@@ -59,7 +59,7 @@ def many_at_once(
     """Gradients for many d_y at once: d_x, d_h_0, d_c_0 and d_params."""
     run, inputs, d_outputs = _in_torch(options, d_y, d_h_n, d_c_n, x, h_0, c_0, params, lengths)
     states = len(d_outputs) - 1
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(x.device.type, enabled=False):
         found = _composite.gradients(run, inputs, d_outputs)
     return found[0], *[*found[1 : 1 + states], None][:2], list(found[1 + states :])
 
@@ -85,6 +85,7 @@ def _in_torch(
     What is absent is zero.
     """
     stack, batch_first, dropout, seed = options
+    lengths = None if lengths is None else lengths.to(x.device)
     first, second_, _ = x.shape
     rows = first if batch_first else second_
     states, outputs = stack.has_c + 1, stack.has_c + 2

@@ -10,10 +10,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .. import _core
 from ..config import Report, explained_by_adapters
-from . import _context
+from . import _context, _cuda
 from ._cells import Cell
 from ._function import wants_grad
 from ._modules import Recurrent, in_memory
+from ._stack import DEVICE_DTYPES, Stack
 from ._weights import addresses_of
 from ._why import why_not
 
@@ -36,7 +37,7 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
     Report
         A mapping that prints as a table: ``path`` (the engine's kernels, directly or through an
         operator, or torch.nn's own forward), ``why``, ``gradients`` and ``second gradients``, and
-        for the kernels their plan as `fastrnn.explain` prints it.
+        for the kernels their plan as `fastrnn.explain` prints it, on a GPU that of one scan.
 
     Examples
     --------
@@ -69,16 +70,23 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
     states = hx if isinstance(hx, (tuple, list)) else (hx, None)
     direct = _context.eager() and in_memory(input, states[0], states[1], params)
     stack = module.stack(params[1].dtype)
-    why = "an eager call on tensors in CPU memory"
+    on_gpu = _cuda.runs_on(input)
+    where = f"on {input.device}" if on_gpu else "in CPU memory"
+    why = f"an eager call on tensors {where}"
     if not direct:
         why = "somebody traces, transforms or watches the call, or its tensors are no memory"
     facts |= {"path": _KERNEL if direct else _OPERATOR, "why": why}
     grad = torch.is_grad_enabled() and wants_grad(input, states[0], states[1], params)
     facts["gradients"] = "kernels" if grad else "none: no gradient is asked for"
     facts["second gradients"] = "plain torch operations over the forward, run again"
-    if _context.autocasts():
-        facts["autocast"] = "computes in float32 and returns the dtypes that torch.nn returns"
-    if input.is_cpu and direct:
+    if _context.autocasts(input):
+        computes = "float16" if on_gpu else "float32"
+        facts["autocast"] = f"computes in {computes} and returns the dtypes that torch.nn returns"
+    if on_gpu:
+        if _context.autocasts(input):
+            stack = module.stack(torch.float16)
+        facts |= _gpu_plan(stack, module, input, grad)
+    elif input.is_cpu and direct:
         facts |= _plan(stack, module, input, params, grad)
     return Report(f"{type(module).__name__}, input {tuple(input.shape)}", facts)
 
@@ -86,14 +94,29 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
 explained_by_adapters[torch.nn.Module] = explain
 
 
-def _plan(stack: Any, module: Any, input: Tensor, params: Any, training: bool) -> dict[str, Any]:
-    shape = tuple(input.shape)
+def _steps_and_rows(module: Any, shape: tuple[int, ...]) -> tuple[int, int]:
     if isinstance(module, Cell):
-        steps, rows = 1, (shape[0] if len(shape) == 2 else 1)
-    elif len(shape) == 2:
-        steps, rows = shape[0], 1
-    else:
-        steps, rows = (shape[1], shape[0]) if module.batch_first else shape[:2]
+        return 1, (shape[0] if len(shape) == 2 else 1)
+    if len(shape) == 2:
+        return shape[0], 1
+    return (shape[1], shape[0]) if module.batch_first else (shape[0], shape[1])
+
+
+def _gpu_plan(stack: Stack, module: Any, input: Tensor, training: bool) -> dict[str, Any]:
+    """The plan of each scan, which is the same for every layer and direction."""
+    steps, rows = _steps_and_rows(module, tuple(input.shape))
+    m = _cuda.machine_of(input)
+    storage, size = m.numbers(DEVICE_DTYPES[stack.dtype]), stack.hidden_size
+    scan = (stack.cell, storage, steps, rows, size, False, "", m.device)
+    facts = {"T": steps, "B": rows, "dtype": storage} | m.engine.device_plan(*scan, False)
+    if training:
+        found = m.engine.device_plan(*scan, True)
+        facts |= {f"backward {name}": found[name] for name in ("tier", "blocks", "threads")}
+    return facts
+
+
+def _plan(stack: Stack, module: Any, input: Tensor, params: Any, training: bool) -> dict[str, Any]:
+    steps, rows = _steps_and_rows(module, tuple(input.shape))
     weights = [p.detach().contiguous() for p in params]
     packed = stack.pack(addresses_of(weights))
     return {"T": steps, "B": rows} | _core.plan(packed, steps, rows, training)

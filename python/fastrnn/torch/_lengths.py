@@ -8,12 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from . import _context
+from . import _context, _cuda
 from ._why import why_not
 
 
 def checked(call: str, x: Tensor, lengths: Any, batch_first: bool) -> Tensor:
-    """Return lengths as a (B,) int64 tensor in CPU memory; the engine looks at the values."""
+    """Return lengths as a (B,) int64 tensor; the engine looks at the values.
+
+    In CPU memory, but for those on the GPU that x is on: fetching them would wait for it.
+    """
     if x.dim() != 3:
         raise ValueError(
             f"{call}: lengths is given but input has {x.dim()} dimensions, expected 3; "
@@ -28,7 +31,8 @@ def checked(call: str, x: Tensor, lengths: Any, batch_first: bool) -> Tensor:
         raise ValueError(
             f"{call}: lengths has shape {tuple(found.shape)}, expected (B,) = ({rows},)"
         )
-    return found.to(device="cpu", dtype=torch.int64).contiguous()
+    device = "cpu" if x.is_cpu or found.device != x.device else x.device
+    return found.to(device=device, dtype=torch.int64).contiguous()
 
 
 def run_packed(module: Any, packed: PackedSequence, hx: Any, lengths: Any) -> Any:
@@ -43,14 +47,14 @@ def run_packed(module: Any, packed: PackedSequence, hx: Any, lengths: Any) -> An
     steps, rows = len(batch_sizes), int(batch_sizes[0])
     lengths = (batch_sizes[None, :] > torch.arange(rows, device=batch_sizes.device)[:, None]).sum(1)
     padded, places = data[:0], None
-    if data.dim() == 2 and data.is_cpu:
+    if data.dim() == 2 and (data.is_cpu or _cuda.runs_on(data)):
         if len(data) == steps * rows:  # of one length: the same numbers in the same order
             padded = data.view(steps, rows, -1)
         else:
-            places = _places(batch_sizes, steps, rows)
+            places = _places(batch_sizes, rows, len(data), data.device)
             padded = _pad(data, places, (steps, rows))
     states = hx if hx is None else _permuted(hx, sorted_indices)
-    if padded.dim() != 3 or why_not(module, padded, states, params, False) is not None:
+    if padded.dim() != 3 or why_not(module, padded, states, params, False, ragged=True) is not None:
         return module._torch_class.forward(module, packed, hx)
     pair = states if module.mode == "LSTM" and states is not None else (states, None)
     y, hx = module._run(padded, pair, params, lengths, False, packed=True)
@@ -60,10 +64,15 @@ def run_packed(module: Any, packed: PackedSequence, hx: Any, lengths: Any) -> An
     return kept, _permuted(hx, unsorted_indices)
 
 
-def _places(batch_sizes: Tensor, steps: int, rows: int) -> Tensor:
-    """Where the packed rows lie in (T * B) rows."""
-    alive = torch.arange(rows, device=batch_sizes.device)[None, :] < batch_sizes[:, None]
-    return alive.view(steps * rows).nonzero().view(-1)
+def _places(batch_sizes: Tensor, rows: int, count: int, device: torch.device) -> Tensor:
+    """Where the `count` packed rows lie in (T * B) rows: each step's end in padding.
+
+    `batch_sizes` are on the host; on a GPU nothing is asked back.
+    """
+    skipped = (rows - batch_sizes).cumsum(0) - (rows - batch_sizes)  # padding before each step
+    batch_sizes, skipped = (t.to(device, non_blocking=True) for t in (batch_sizes, skipped))
+    before = torch.repeat_interleave(skipped, batch_sizes, output_size=count)
+    return before + torch.arange(count, device=device)
 
 
 def _pad(data: Tensor, places: Tensor, sizes: tuple[int, int]) -> Tensor:
@@ -118,6 +127,7 @@ def run_torch(module: Any, x: Tensor, hx: Any, lengths: Tensor | None) -> Any:
     forward = module._torch_class.forward
     if lengths is None:
         return forward(module, x, hx)
+    lengths = lengths.cpu()  # torch packs on the host
     batch_first = module.batch_first
     # rows of no steps, which torch cannot pack, take one whose results are dropped
     packed = pack_padded_sequence(x, lengths.clamp(min=1), batch_first, enforce_sorted=False)

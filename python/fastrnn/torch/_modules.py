@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._functorch.utils import unwrap_dead_wrappers
 from torch.nn.utils.rnn import PackedSequence
 
-from . import _context, _lengths, _ops
+from . import _context, _cuda, _cuda_function, _lengths, _ops
 from ._call import run_forward
 from ._function import Scan, room_for_backward, wants_grad
 from ._identity import TorchIdentity
@@ -23,9 +23,6 @@ _MODES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn
 
 class Recurrent(TorchIdentity, torch.nn.RNNBase):
     """What the three layers share. Not public."""
-
-    def flatten_parameters(self) -> None:
-        """Do nothing: the kernels read every parameter where it is."""
 
     def forward(self, input: Any, hx: Any = None, *, lengths: Any = None) -> Any:
         """Run the layer as torch.nn's does.
@@ -61,7 +58,8 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         if _context.eager():
             held = held_by(self)
             found = held.known(params)
-        if why_not(self, input, hx, params, batch_first, found is not None) is not None:
+        ragged = lengths is not None
+        if why_not(self, input, hx, params, batch_first, found is not None, ragged) is not None:
             return _lengths.run_torch(self, input, hx, lengths)
         states = hx if self.mode == "LSTM" and hx is not None else (hx, None)
         if input.dim() == 2:
@@ -97,7 +95,7 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
     ) -> Any:
         """A batch that `why_not` has no word against; `packed` if it comes from such a sequence."""
         h_0, c_0 = states
-        if _context.autocasts():
+        if _context.autocasts(x):
             return self._run_cast(x, states, params, lengths, batch_first, packed)
         dropout = self.dropout if self.training and self.num_layers > 1 else 0.0
         if not (addresses is not None or _context.eager()) or not in_memory(x, h_0, c_0, params):
@@ -106,6 +104,11 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
             return (y, (h_n, c_n)) if self.mode == "LSTM" else (y, h_n)
         x, h_0, c_0 = unwrap_dead_wrappers((x, h_0, c_0))
         stack = self.stack(params[1].dtype)
+        if _cuda.runs_on(x):
+            if lengths is not None:
+                lengths = _cuda.place_lengths(lengths, x, x.shape[1 if batch_first else 0])
+            found = _cuda_function.call(stack, batch_first, dropout, x, h_0, c_0, params, lengths)
+            return (found[0], (found[1], found[2])) if stack.has_c else (found[0], found[1])
         sizes = Sizes(stack, batch_first, x.shape)
         held, seed = held_by(self), draw_seed(dropout)
         if addresses is None:
@@ -139,7 +142,15 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
         batch_first: bool,
         packed: bool,
     ) -> Any:
-        """Under autocast: float32 inside, the dtypes that torch.nn returns outside."""
+        """Under autocast: float32 inside, the dtypes that torch.nn returns outside.
+
+        On a GPU torch.nn computes in float16, whatever dtype autocast was given; so do we.
+        """
+        if _cuda.runs_on(x):
+            with torch.autocast(x.device.type, enabled=False):
+                halves = tuple(None if s is None else s.half() for s in states)
+                weights = [p.half() for p in params]
+                return self._run(x.half(), halves, weights, lengths, batch_first)
         given = x if states[0] is None else states[0]
         stays = self.mode == "GRU" or (self.mode == "LSTM" and packed)
         narrow = given.dtype if stays else torch.get_autocast_dtype("cpu")
@@ -184,8 +195,9 @@ class LSTM(Recurrent):
 
     Notes
     -----
-    A call with float32 or float64 parameters in CPU memory runs the engine's kernels; any other,
-    and one with projections, runs as torch.nn runs it (`fastrnn.torch.explain` says which).
+    A call with float32 or float64 parameters in CPU memory runs the engine's kernels, and one on a
+    GPU the CUDA kernels where they are expected to be quicker; any other, and one with projections,
+    runs as torch.nn runs it (`fastrnn.torch.explain` says which).
     The masks of dropout are the engine's, keyed by a number drawn from torch's generator.
 
     Examples

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.library import custom_op
 
-from . import _batching, _context, _transforms
+from . import _batching, _context, _cuda, _transforms
 from ._call import reserve_room, run_backward, run_forward
 from ._derivatives import second
 from ._stack import Options, Sizes, Stack, stack_of
@@ -38,7 +38,12 @@ def call(
     dropout: float,
 ) -> tuple[Tensor, ...]:
     """Run a module's call through the dispatcher: y, h_n and c_n, which is empty without c."""
-    seed = torch.randint(2**63 - 1, (), device="cpu") if dropout else None
+    if _cuda.runs_on(x):  # the seed is the masks there, and everything lies beside x
+        width = directions * params[1].shape[1]
+        seed = _cuda.draw_masks(x, layers, width, batch_first, dropout)
+        lengths = None if lengths is None else lengths.to(x.device, non_blocking=True)
+    else:
+        seed = torch.randint(2**63 - 1, (), device="cpu") if dropout else None
     keep = torch.is_grad_enabled() and (
         _context.transformed()
         or any(t is not None and t.requires_grad for t in (x, h_0, c_0, *params))
@@ -58,6 +63,13 @@ def _stack(params: list[Tensor], cell: str, layers: int, directions: int) -> Sta
 
 def _number(seed: Tensor | None) -> int:
     return 0 if seed is None else int(seed)
+
+
+def _reserve_bytes(stack: Stack, x: Tensor, steps: Any, rows: Any) -> Any:
+    """Room for a reserve; ints, or symbols of a compiler, which knows no lengths."""
+    if _cuda.runs_on(x):
+        return _cuda.reserve_bytes(stack, steps, rows)
+    return stack.reserve_bytes(steps, rows, steps * rows)
 
 
 @custom_op(
@@ -81,29 +93,26 @@ def scan(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y, h_n, c_n (empty but for LSTM) and, if `keep`, the reserve that backward reads."""
     stack = _stack(params, cell, layers, directions)
-    sizes = Sizes(stack, batch_first, x.shape)
-    reserve = None
-    if keep or dropout:  # the engine draws masks in training calls
-        reserve = reserve_room(x, sizes.reserve_bytes)
+    first, second_, _ = x.shape
+    steps, rows = (second_, first) if batch_first else (first, second_)
+    on_gpu, reserve = _cuda.runs_on(x), None
+    if keep or (dropout and not on_gpu):  # the engine draws masks in training calls
+        size = _reserve_bytes(stack, x, steps, rows)
+        reserve = x.new_empty(size, dtype=torch.uint8) if on_gpu else reserve_room(x, size)
         # Padding and the rows that have ended are never read, and never written. torch.library's
         # checkers compare every byte of every result; where it costs nothing they may.
         if reserve.numel() <= _CLEARED_BYTES:
             reserve.zero_()
-    with weights_of(stack, params) as held:
-        y, h_n, c_n, _ = run_forward(
-            sizes,
-            held,
-            None,
-            None,
-            x,
-            h_0,
-            c_0,
-            params,
-            lengths,
-            dropout,
-            _number(seed),
-            reserve,
-        )
+    if on_gpu:
+        lengths = None if lengths is None else _cuda.place_lengths(lengths, x, steps)
+        options = Options(stack, batch_first, dropout, seed)
+        y, h_n, c_n = _cuda.run_forward(options, x, h_0, c_0, params, lengths, reserve)
+    else:
+        with weights_of(stack, params) as held:
+            sizes = Sizes(stack, batch_first, x.shape)
+            inputs = (x, h_0, c_0, params, lengths)
+            drawn = (dropout, _number(seed), reserve)
+            y, h_n, c_n, _ = run_forward(sizes, held, None, None, *inputs, *drawn)
     if c_n is None:
         c_n = x.new_empty(0)
     return (
@@ -120,7 +129,7 @@ def _(x, h_0, c_0, params, lengths, seed, cell, layers, directions, batch_first,
     first, second_, _ = x.shape
     steps, rows = (second_, first) if batch_first else (first, second_)
     state = (stack.scans, rows, stack.hidden_size)
-    kept = stack.reserve_bytes(steps, rows, steps * rows) if keep else 0
+    kept = _reserve_bytes(stack, x, steps, rows) if keep else 0
     return (
         x.new_empty((first, second_, stack.width)),
         x.new_empty(state),
@@ -156,10 +165,18 @@ def scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, list[Tensor]]:
     """d_x, d_h_0, d_c_0 (empty but for LSTM) and the gradients of the parameters."""
     stack = _stack(params, cell, layers, directions)
-    with weights_of(stack, params) as held:
-        packed = refresh(held, stack, params)
-        call = (d_y, d_h_n, d_c_n if stack.has_c else None, x, lengths, dropout, _number(seed))
-        found = run_backward(Sizes(stack, batch_first, x.shape), packed, *call, reserve)
+    d_outputs = (d_y, d_h_n, d_c_n if stack.has_c else None)
+    if _cuda.runs_on(x):
+        if lengths is not None:
+            lengths = _cuda.place_lengths(lengths, x, x.shape[1 if batch_first else 0])
+        options = Options(stack, batch_first, dropout, seed)
+        found = _cuda.run_backward(options, *d_outputs, x, params, lengths, reserve)
+    else:
+        with weights_of(stack, params) as held:
+            packed = refresh(held, stack, params)
+            call = (*d_outputs, x, lengths, dropout, _number(seed))
+            sizes = Sizes(stack, batch_first, x.shape)
+            found = run_backward(sizes, packed, *call, reserve)
     d_x, d_h_0, d_c_0, d_params = found
     return d_x, d_h_0, x.new_empty(0) if d_c_0 is None else d_c_0, d_params
 

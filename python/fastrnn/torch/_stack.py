@@ -15,6 +15,16 @@ from .._problem import Problem
 _WIDE_BYTES = 1 << 20
 _RECORDED_BYTES = 100 << 10
 DTYPES = {torch.float32: "float32", torch.float64: "float64"}
+DEVICE_DTYPES = DTYPES | {torch.bfloat16: "bfloat16", torch.float16: "float16"}  # on a GPU
+
+
+class _Bfloat16:
+    """Stands where `Problem` has a dtype: NumPy has none of this kind."""
+
+    itemsize = 2
+
+    def __str__(self) -> str:
+        return "bfloat16"
 
 
 @dataclass(frozen=True)
@@ -47,7 +57,7 @@ class Stack:
     @cached_property
     def shapes(self) -> list[torch.Size]:
         """Of the parameters, in torch's order."""
-        return [torch.Size(shape) for shape in self._problem.parameter_shapes().values()]
+        return [torch.Size(shape) for shape in self.problem.parameter_shapes().values()]
 
     @cached_property
     def sized(self) -> list[tuple[torch.Size, int]]:
@@ -87,9 +97,11 @@ class Stack:
         return self.dtype == torch.float64
 
     @cached_property
-    def _problem(self) -> Problem:
+    def problem(self) -> Problem:
+        """The same for the engine."""
         sizes = (self.cell, self.input_size, self.hidden_size, self.layers)
-        dtype = np.dtype(DTYPES[self.dtype])
+        narrow = self.dtype is torch.bfloat16
+        dtype: Any = _Bfloat16() if narrow else np.dtype(DEVICE_DTYPES[self.dtype])
         return Problem(*sizes, self.directions == 2, self.bias, False, 0.0, dtype)
 
     def reserve_bytes(self, steps: Any, rows: Any, alive: Any) -> Any:
@@ -100,7 +112,7 @@ class Stack:
     @cached_property
     def _reserve_costs(self) -> tuple[int, int, int]:
         """Bytes for each (step, row), each that is computed, and each row: the sum is linear."""
-        problem = self._problem
+        problem = self.problem
         return (
             problem.reserve_bytes(1, 1, 0) - problem.reserve_bytes(0, 1, 0),
             problem.reserve_bytes(0, 0, 1),
@@ -158,4 +170,4 @@ class Options(NamedTuple):
     stack: Stack
     batch_first: bool
     dropout: float  # 0 unless masks are drawn
-    seed: Any  # an int, or for `second` of an operator a tensor that holds it
+    seed: Any  # an int, or for `second` of an operator a tensor that holds it; on a GPU the masks
