@@ -15,7 +15,7 @@ from bench.gpu.stages import Runner, Stage
 
 ROOT = Path(__file__).parents[2]
 TOTAL = 530.0  # seconds
-TORCH_SUITE = "tests/adapters/torch_core/test_torch_cuda.py"
+TORCH_SUITES = "tests/adapters/torch_core/test_torch_cuda*.py"
 # Tests of a GPU that sanitizers run: every cell, two types of storage, small sizes.
 SANITIZED = "real and every_cell and (float32 or bfloat16)"
 
@@ -74,8 +74,8 @@ def suites() -> list[Stage]:
         one = [*sanitizer, *pytest, spec.format("device"), "-k", SANITIZED]
         # an allocation for each array: one piece of a pool may be overrun without anyone noticing
         found.append(Stage(tool, one, 110, {"FASTRNN_GPU_POOL": "off"}))
-    if (ROOT / TORCH_SUITE).is_file():
-        found.append(Stage("torch suites on CUDA", [*pytest, TORCH_SUITE], 110))
+    torch = sorted(str(file.relative_to(ROOT)) for file in ROOT.glob(TORCH_SUITES))
+    found.append(Stage("torch suites on CUDA", [*pytest, *torch, "-k", "not emulated"], 110))
     return found
 
 

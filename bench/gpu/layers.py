@@ -49,7 +49,7 @@ def stack(shape: Shape, engine: Any, device: str = "cuda", plan: str = "") -> Ca
 
     machine = torch_arrays.machine(engine, device)
     problem = torch_arrays.problem(shape.cell, shape.dtype, shape.I, shape.H)
-    dtype = torch_arrays.torch_dtype(shape.dtype)
+    dtype = getattr(torch, shape.dtype)
 
     def on_device(values: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(values).to(device, dtype)

@@ -1,34 +1,14 @@
-"""torch as the array library of `fastrnn._gpu`: NumPy has no name for bfloat16, torch has.
-
-The stack around the kernels is the package's own; torch makes its products. For measurements, not
-an interface: no checks, no autograd.
-"""
+"""`fastrnn._gpu` over torch tensors, without the checks and the autograd of fastrnn.torch."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from fastrnn import _gpu
 from fastrnn._problem import Problem
-
-
-class TorchArrays:
-    """What `fastrnn._gpu` calls of NumPy."""
-
-    def __init__(self, device: str) -> None:
-        self.device = device
-
-    def empty(self, shape: Any, dtype: Any) -> torch.Tensor:
-        """Uninitialised, on the device. A dtype is NumPy's, or a name of torch's."""
-        return torch.empty(shape, dtype=torch_dtype(dtype), device=self.device)
-
-
-def torch_dtype(dtype: Any) -> torch.dtype:
-    """torch's name for NumPy's dtype, or for its own in text."""
-    return getattr(torch, dtype if isinstance(dtype, str) else np.dtype(dtype).name)
+from fastrnn.torch import _cuda
 
 
 def machine(engine: Any, device: str) -> _gpu.Machine:
@@ -37,7 +17,9 @@ def machine(engine: Any, device: str) -> _gpu.Machine:
     def stream() -> int:
         return int(torch.cuda.current_stream().cuda_stream) if device == "cuda" else 0
 
-    return _gpu.Machine(TorchArrays(device), engine, lambda t: int(t.data_ptr()), stream, 0)
+    arrays = _cuda.Arrays(torch.device(device))
+    torchs = (_cuda._address, stream, 0, torch.Tensor.stride, _cuda.allows_tf32)
+    return _gpu.Machine(arrays, engine, *torchs)
 
 
 def problem(cell: str, dtype: str, I: int, H: int) -> Problem:
