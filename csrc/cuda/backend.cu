@@ -9,9 +9,10 @@ namespace cuda {
 namespace {
 
 void check(cudaError_t error, const char* what) {
-  if (error != cudaSuccess)
-    throw std::runtime_error(std::string("fastrnn: ") + what + " failed on the GPU: " + cudaGetErrorString(error) +
-                             " (" + cudaGetErrorName(error) + ")");
+  if (error == cudaSuccess) return;
+  cudaGetLastError();  // said here, not once more by the next call
+  throw std::runtime_error(std::string("fastrnn: ") + what + " failed on the GPU: " + cudaGetErrorString(error) + " (" +
+                           cudaGetErrorName(error) + ")");
 }
 
 // The caller's device for the length of a call.
@@ -60,8 +61,9 @@ void pack(const Prepared<S, Scan>& ready, cudaStream_t stream) {
   check(cudaGetLastError(), "packing weights");
 }
 
-void allow_shared(const void* kernel, const Plan& plan) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(plan.shared_bytes)),
+// All that there is, whatever the plan takes: threads that launch the same kernel with other plans share this setting.
+void allow_shared(const void* kernel, const DeviceFacts& device) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, device.shared_bytes),
         "reserving shared memory");
 }
 
@@ -105,12 +107,12 @@ void run(KernelOf kernel_of, const DeviceScan& given, Prepared<S, Scan>& ready, 
     int64_t end = last + past;
     void* args[] = {&ready.scan, &first, &end};
     const void* whole = kernel_of(given.cell, plan.tier);
-    allow_shared(whole, plan);
+    allow_shared(whole, ready.device);
     if (launch(whole, plan, stream, args)) return;
     plan = streamed_like(ready.shape, ready.device, plan);
   }
   const void* kernel = kernel_of(given.cell, Tier::streamed);
-  allow_shared(kernel, plan);
+  allow_shared(kernel, ready.device);
   const int64_t steps = (last - first) * way + 1;
   for (int64_t i = 0; i < steps || i == 0; ++i) {
     int64_t s = first + i * way, end = steps < 1 ? s : s + past;

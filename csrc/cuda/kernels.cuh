@@ -46,9 +46,12 @@ __global__ void __launch_bounds__(plan_costs::most_threads, 1)
   for (int64_t s = first; s < last; ++s) {
     if constexpr (tier == Tier::grid)
       if (s > 0 && s < tile.longest) wait_for_peers(scan.flags, s);
-    tile.step(s, s + 1 < last ? s + 1 : -1);
-    if constexpr (tier == Tier::grid)
+    const int64_t next = s + 1 < last ? s + 1 : -1;
+    tile.step(s, tier == Tier::grid ? -1 : next);
+    if constexpr (tier == Tier::grid) {
       if (s + 1 < tile.longest) say_finished(scan.flags, s + 1);
+      if (next >= 0) tile.fetch(next);  // after the release, which waits for what the thread has asked for
+    }
   }
 }
 
@@ -63,9 +66,12 @@ __global__ void __launch_bounds__(plan_costs::most_threads, 1)
   for (int64_t s = first; s >= last; --s) {
     if constexpr (tier == Tier::grid)
       if (s + 1 < tile.longest) wait_for_peers(scan.flags, tile.longest - 1 - s);
-    tile.step(s, s > last ? s - 1 : -1);
-    if constexpr (tier == Tier::grid)
+    const int64_t next = s > last ? s - 1 : -1;
+    tile.step(s, tier == Tier::grid ? -1 : next);
+    if constexpr (tier == Tier::grid) {
       if (s >= 0 && s < tile.longest) say_finished(scan.flags, tile.longest - s);
+      tile.fetch(next);
+    }
   }
 }
 

@@ -43,6 +43,8 @@ def machine(device: int) -> _gpu.Machine:
         lambda: int(xp.cuda.get_current_stream().ptr),
         device,
         allows_tf32=lambda: os.environ.get("CUPY_TF32") == "1",  # CuPy's own switch
+        here=lambda: xp.cuda.Device(device),
+        wait=lambda: xp.cuda.get_current_stream().synchronize(),
     )
 
 
@@ -63,7 +65,8 @@ def door_of(m: _gpu.Machine) -> Door:
                 f"{call}: {name} is {describe(value)}, not in GPU memory, expected an array on the "
                 f"GPU because x is one; copy it with cupy.asarray({name})"
             )
-        found = m.xp.asarray(value)
+        with m.here():
+            found = m.xp.asarray(value)
         if not same_numbers(found.dtype, dtype):
             raise TypeError(
                 f"{call}: {name} has dtype {found.dtype}, expected {dtype}, "
@@ -72,7 +75,8 @@ def door_of(m: _gpu.Machine) -> Door:
         return found
 
     def dense(value: Array, dtype: np.dtype[Any]) -> Array:
-        return m.xp.ascontiguousarray(value, dtype)
+        with m.here():
+            return m.xp.ascontiguousarray(value, dtype)
 
     return Door(adopt, dense, dense)
 

@@ -8,6 +8,7 @@ the machine's device.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -36,6 +37,9 @@ class Machine:
     device: int
     strides: Callable[[Array], tuple[int, ...]] = _numpy_strides  # in elements
     allows_tf32: Callable[[], bool] = lambda: False  # to products of float32
+    # Where the library would take another device: inside, it takes this one.
+    here: Callable[[], AbstractContextManager[Any]] = nullcontext
+    wait: Callable[[], None] = lambda: None  # until the current stream is through
 
     def numbers(self, dtype: str) -> str:
         """What the kernels compute with for arrays of this dtype."""

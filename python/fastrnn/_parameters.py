@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from . import _core
 from ._check import numbers, parameters
+from ._gpu import Machine
 from ._problem import Problem, Shape
 
 Array = npt.NDArray[Any]
@@ -185,15 +186,16 @@ class Parameterized:
         own["_packed"] = packed
         return packed
 
-    def _on_device(self, call: str, upload: Callable[[Array], Any]) -> list[Any]:
+    def _on_device(self, call: str, machine: Machine) -> list[Any]:
         """The parameters on a GPU: the copies of the last call while nothing has changed."""
         own = self.__dict__
         packed = self._pack(call)
         kept = own.get("_uploaded")
-        if kept is None or kept[0] is not packed:
-            kept = (packed, [upload(own[name]) for name in self._shapes])
-            own["_uploaded"] = kept
-        return list(kept[1])
+        if kept is None or kept[0] is not packed or kept[1] != machine.device:
+            copies = [machine.xp.asarray(own[name]) for name in self._shapes]
+            machine.wait()  # the next call may come on another stream
+            kept = own["_uploaded"] = (packed, machine.device, copies)
+        return list(kept[2])
 
     def __setattr__(self, name: str, value: Any) -> None:
         shapes = self.__dict__.get("_shapes", {})

@@ -71,7 +71,7 @@ class Recurrent(Parameterized):
             call,
             self._problem,
             lambda: self._pack(call),
-            lambda upload: self._on_device(call, upload),
+            lambda machine: self._on_device(call, machine),
             x,
             state,
             lengths,

@@ -59,7 +59,7 @@ def forward(
     call: str,
     problem: Problem,
     pack: Callable[[], _core.Packed],
-    upload: Callable[[Callable[[Array], Array]], list[Array]],
+    upload: Callable[[_gpu.Machine], list[Array]],
     x: Any,
     state: State,
     lengths: Any,
@@ -74,8 +74,8 @@ def forward(
 ) -> tuple[Array, State, Tape | None]:
     """Run the stack over x: (y, state, tape); the tape is None unless training.
 
-    `pack` or, on a GPU, `upload` (given how, the parameters there) and `draw_seed` are called after
-    every check has passed, so that a refused call changes nothing. `recompute` is what
+    `pack` or, on a GPU, `upload` (given where, the parameters there) and `draw_seed` are called
+    after every check has passed, so that a refused call changes nothing. `recompute` is what
     `numbers.recompute` returned.
     """
     masked = training and problem.dropout > 0 and problem.num_layers > 1
@@ -94,11 +94,10 @@ def forward(
     lengths = calls.lengths(call, form, lengths, steps, rows)
     if machine is not None:
         dropout, seed = (problem.dropout, draw_seed()) if masked else (0.0, 0)
-        arrays = (upload(machine.xp.asarray), x, h_0, c_0, lengths)
-        masks = (dropout, seed)
-        y, h_n, c_n, kept = _device.forward(
-            machine, problem, *arrays, form.batch_first, training, *masks
-        )
+        with machine.here():
+            arrays = (upload(machine), x, h_0, c_0, lengths)
+            options_there = (form.batch_first, training, dropout, seed)
+            y, h_n, c_n, kept = _device.forward(machine, problem, *arrays, *options_there)
         tape = None if kept is None else Tape(kept, problem, form, steps, rows, names, module)
         return form.leave_sequence(y), _leave_state(form, h_n, c_n), tape
     calls.room(call, problem, steps, rows, training, lengths, recompute)
@@ -188,7 +187,8 @@ def backward(
     try:
         if isinstance(tape.core, _gpu.DeviceTape):
             arriving = (d_h_n, d_c_n)
-            found = _device.backward(tape.core, form.batch_first, d_y, *arriving)
+            with tape.core.machine.here():
+                found = _device.backward(tape.core, form.batch_first, d_y, *arriving)
         else:
             found = _core.backward(tape.core, d_y, d_h_n, d_c_n)
         d_x, d_h_0, d_c_0, grads = found

@@ -53,7 +53,7 @@ class Cell(Parameterized):
             call,
             self._problem,
             lambda: self._pack(call),
-            lambda upload: self._on_device(call, upload),
+            lambda machine: self._on_device(call, machine),
             x,
             state,
             None,

@@ -58,7 +58,7 @@ ABOVE_CORE = {
     "_gpu": {"_problem"},
     "_device": {"_core", "_check", "_gpu", "_problem"},
     "_scan": {"_core", "_check", "_device", "_form", "_gpu", "_problem"},
-    "_parameters": {"_core", "_check", "_problem"},
+    "_parameters": {"_core", "_check", "_gpu", "_problem"},
     "functional": FACE,
     "_recurrent": FACE,
     "layers": LAYERS,

@@ -108,11 +108,9 @@ class Cell(torch.nn.RNNCellBase):
 
     def stack(self, dtype: torch.dtype) -> Stack:
         """What the kernels are told of this cell."""
-        held = held_by(self)
-        if held.stack is not None and held.stack.dtype is dtype:
-            return held.stack
-        sizes = (self.input_size, self.hidden_size, 1, 1)
-        return held.take(stack_of(self._cell(), *sizes, self.bias, dtype))
+        held, sizes = held_by(self), (self.input_size, self.hidden_size, 1, 1)
+        stack = stack_of(self._cell(), *sizes, self.bias, dtype)
+        return stack if held.stack is stack else held.take(stack)
 
     def _cell(self) -> str:
         raise NotImplementedError
@@ -179,6 +177,17 @@ class RNNCell(Cell, torch.nn.RNNCell):
     """
 
     _torch_class = torch.nn.RNNCell
+
+    @property
+    def nonlinearity(self) -> str:  # type: ignore[override]
+        """ "tanh" or "relu"; to assign another forgets what is kept of calls."""
+        found: str = self.__dict__["nonlinearity"]
+        return found
+
+    @nonlinearity.setter
+    def nonlinearity(self, value: str) -> None:
+        self.__dict__["nonlinearity"] = value
+        self.__dict__.pop("_held_weights", None)
 
     def _cell(self) -> str:
         return f"rnn_{self.nonlinearity}"

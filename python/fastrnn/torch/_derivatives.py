@@ -15,6 +15,7 @@ from . import _composite
 from ._stack import Options
 
 _is_many = torch._C._functorch.is_legacy_batchedtensor
+_is_wrapped = torch._C._functorch.is_functorch_wrapped_tensor
 
 
 def second(
@@ -65,8 +66,11 @@ def many_at_once(
 
 
 def are_many(*d_outputs: Tensor | None) -> bool:
-    """Whether gradients of outputs are many in one, as `is_grads_batched=True` makes them."""
-    return any(d is not None and _is_many(d) for d in d_outputs)
+    """Whether gradients of outputs are many in one, as `is_grads_batched=True` makes them.
+
+    torch.func.vmap over torch.autograd.grad makes others, which have no memory either.
+    """
+    return any(d is not None and (_is_many(d) or _is_wrapped(d)) for d in d_outputs)
 
 
 def _in_torch(

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import PackedSequence
 
 from .. import _core
 from ..config import Report, explained_by_adapters
@@ -23,13 +22,13 @@ _KERNEL = "kernels, called directly"
 _OPERATOR = "kernels, through torch.ops.fastrnn.scan"
 
 
-def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
+def explain(module: torch.nn.Module, input: Tensor, hx: Any = None, lengths: Any = None) -> Report:
     """Say how a call of a module would run, here and now, and why.
 
     Parameters
     ----------
     module : LSTM, GRU, RNN or a cell of this package
-    input, hx
+    input, hx, lengths
         As the module would be called with.
 
     Returns
@@ -53,17 +52,17 @@ def explain(module: torch.nn.Module, input: Tensor, hx: Any = None) -> Report:
             f"explain: module is a {type(module).__name__}, expected one of fastrnn.torch; "
             f"fastrnn.torch.convert makes it one"
         )
-    if isinstance(input, PackedSequence):
+    if not isinstance(input, Tensor):
         raise TypeError(
-            "explain: input is a PackedSequence, expected the tensor it was packed from; the call "
-            "goes the same way"
+            f"explain: input is a {type(input).__name__}, expected a tensor; of a PackedSequence "
+            f"the one it was packed from, with lengths="
         )
     params = module._weights()
     facts: dict[str, Any] = {"call": type(module).__name__}
     if isinstance(module, Cell):
         reason = module.why_not(input, hx, params)
     else:
-        reason = why_not(module, input, hx, params, module.batch_first)
+        reason = why_not(module, input, hx, params, module.batch_first, ragged=lengths is not None)
     if reason is not None:
         facts |= {"path": _TORCH, "why": reason}
         return Report(f"{type(module).__name__}, input {tuple(input.shape)}", facts)

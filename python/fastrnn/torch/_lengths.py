@@ -127,8 +127,16 @@ def run_torch(module: Any, x: Tensor, hx: Any, lengths: Tensor | None) -> Any:
     forward = module._torch_class.forward
     if lengths is None:
         return forward(module, x, hx)
-    lengths = lengths.cpu()  # torch packs on the host
     batch_first = module.batch_first
+    steps = x.shape[1 if batch_first else 0]
+    if lengths.is_cpu:
+        wrong = (lengths < 0) | (lengths > steps)
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0])
+            raise ValueError(
+                f"forward: lengths[{row}] has value {int(lengths[row])}, expected 0 to T = {steps}"
+            )
+    lengths = lengths.cpu().clamp(0, steps)  # torch packs on the host; a GPU's are cut off
     # rows of no steps, which torch cannot pack, take one whose results are dropped
     packed = pack_padded_sequence(x, lengths.clamp(min=1), batch_first, enforce_sorted=False)
     y, after = forward(module, packed, hx)

@@ -76,12 +76,10 @@ class Recurrent(TorchIdentity, torch.nn.RNNBase):
 
     def stack(self, dtype: torch.dtype) -> Stack:
         """What the kernels are told of this module."""
-        held = held_by(self)
-        if held.stack is not None and held.stack.dtype is dtype:
-            return held.stack
-        sizes = (self.input_size, self.hidden_size, self.num_layers)
+        held, sizes = held_by(self), (self.input_size, self.hidden_size, self.num_layers)
         directions = 2 if self.bidirectional else 1
-        return held.take(stack_of(_MODES[self.mode], *sizes, directions, self.bias, dtype))
+        stack = stack_of(_MODES[self.mode], *sizes, directions, self.bias, dtype)
+        return stack if held.stack is stack else held.take(stack)
 
     def _run(
         self,

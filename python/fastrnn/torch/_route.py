@@ -67,13 +67,14 @@ def why_torch(
 ) -> str | None:
     """Why torch.nn runs a call of a layer that the CUDA kernels could run; None if they do.
 
-    Not asked while somebody traces or transforms the call: torch.nn's layer has no rule for that.
+    While somebody traces or transforms the call only `never` counts: torch.nn's layer has no rule
+    for torch.func.
     `dtype` is what is computed with, `trains` whether autograd records.
     """
-    if choice == "always" or torch.compiler.is_compiling() or not _context.eager():
-        return None
     if choice == "never":
         return "FASTRNN_TORCH_CUDA is never"
+    if choice == "always" or torch.compiler.is_compiling() or not _context.eager():
+        return None
     window = persistent_window(module, dtype, rows, ragged, trains)
     if window is not None:
         return (

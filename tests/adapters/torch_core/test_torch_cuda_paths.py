@@ -197,8 +197,8 @@ def test_the_rule_and_its_override(place: Place, monkeypatch: pytest.MonkeyPatch
     half, many = ft.GRU(8, 200, device=place.device).half(), x[:, :1].expand(20, 1000, 8).half()
     assert ft.explain(half, x.half())["dtype"] == "float16"
     assert "product per step" in ft.explain(half, many)["why"]
-    monkeypatch.setattr(torch.backends.cudnn, "enabled", False)
-    assert ft.explain(small, x)["path"] == "kernels, called directly"
+    with torch.backends.cudnn.flags(enabled=False):
+        assert ft.explain(small, x)["path"] == "kernels, called directly"
     monkeypatch.setattr(_route, "choice", "never")
     assert ft.explain(wide, x)["why"] == "FASTRNN_TORCH_CUDA is never"
 

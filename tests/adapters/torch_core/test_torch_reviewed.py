@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch")
+import fastrnn  # noqa: E402
 import fastrnn.torch as ft  # noqa: E402
 
 NAMES = ["LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"]
@@ -142,3 +143,56 @@ def test_copies_of_parametrized_modules() -> None:
     x = torch.randn(3, 4)
     expected = cell(x)
     assert torch.equal(copy.deepcopy(cell)(x), expected)
+
+
+def test_another_nonlinearity_or_mode_is_another_layer() -> None:
+    x, h = torch.randn(3, 4), torch.randn(3, 4)
+    cell, rnn = ft.RNNCell(4, 4), ft.RNN(4, 4)
+    for _ in range(3):
+        cell(x, h)
+        rnn(x[None])
+    cell.nonlinearity, rnn.mode = "relu", "RNN_RELU"
+    for _ in range(3):
+        with torch.no_grad():
+            expected = torch.nn.RNNCell.forward(cell, x, h)
+            assert torch.allclose(cell(x, h), expected, atol=1e-6)
+            assert torch.allclose(
+                rnn(x[None])[0], (x @ rnn.weight_ih_l0.T + _biases(rnn)).relu(), atol=1e-6
+            )
+    assert "relu" in repr(cell)
+    assert ft.convert(torch.nn.RNNCell(4, 4, nonlinearity="relu")).nonlinearity == "relu"
+
+
+def _biases(rnn: Any) -> torch.Tensor:
+    return rnn.bias_ih_l0 + rnn.bias_hh_l0
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "GRUCell"])
+def test_vmap_over_autograd_of_an_eager_graph(name: str) -> None:
+    module = getattr(ft, name)(4, 4)
+    x = torch.randn(*(() if name == "GRUCell" else (5,)), 3, 4, requires_grad=True)
+    y = module(x)
+    y = y if name == "GRUCell" else y[0]
+    many = torch.randn(6, *y.shape)
+
+    def one(v: torch.Tensor) -> torch.Tensor:
+        return torch.autograd.grad(y, x, v, retain_graph=True)[0]
+
+    found = torch.func.vmap(one)(many)
+    assert torch.allclose(found, torch.stack([one(v) for v in many]), atol=1e-6)
+
+
+def test_wrong_lengths_where_torch_runs() -> None:
+    lstm = ft.LSTM(4, 4).bfloat16()
+    x = torch.randn(5, 2, 4, dtype=torch.bfloat16)
+    for wrong in (-1, 6):
+        with pytest.raises(
+            ValueError, match=rf"lengths\[1\] has value {wrong}, expected 0 to T = 5"
+        ):
+            lstm(x, lengths=[3, wrong])
+
+
+def test_explain_refuses_what_is_no_tensor() -> None:
+    for wrong in ((5, 3, 4), torch.nn.utils.rnn.pack_sequence([torch.zeros(5, 4)])):
+        with pytest.raises(TypeError, match="explain: input is a"):
+            fastrnn.explain(ft.LSTM(4, 4), wrong)
