@@ -48,26 +48,28 @@ struct ProductFrame {
   }
 
   // Brings terms [first * vector, last * vector) of `rows` rows into the operand; zeros past the terms and in rows
-  // whose source is null.
+  // whose source is null. All threads share all rows: a vector comes from the second-level cache, and a thread's
+  // loads wait for each other.
   template <class Source>
   FASTRNN_DEVICE void stage(int rows, int64_t first, int64_t last, const Source& source) const {
+    const int width = int(last - first), all = rows * width;
     block.each([&](int thread) {
-      const int lane = thread % 32, warps = tile.threads / 32;
-      for (int r = thread / 32; r < rows; r += warps) {
-        const S* from = source(r);
-        const bool aligned = reinterpret_cast<uintptr_t>(from) % vector_bytes == 0;
-        for (int64_t group = first + lane; group < last; group += 32) {
-          Vector<S>& to = *reinterpret_cast<Vector<S>*>(operand + r * stride + (group - first) * vector);
-          const int64_t term = group * vector;
-          if (from != nullptr && aligned && term + vector <= terms) {
-            to = load_exchanged_vector<S>(from + term);
-          } else {
-            for (int q = 0; q < vector; ++q)
-              to.element[q] = from != nullptr && term + q < terms ? load_exchanged(from + term + q) : S{};
-          }
-        }
+      for (int place = thread; place < all; place += tile.threads) {
+        const int row = place / width, column = place % width;
+        *reinterpret_cast<Vector<S>*>(operand + row * stride + column * vector) =
+            load_terms(source(row), (first + column) * vector);
       }
     });
+  }
+
+  // Terms [term, term + vector) of a row.
+  FASTRNN_DEVICE Vector<S> load_terms(const S* from, int64_t term) const {
+    if (from != nullptr && term + vector <= terms && reinterpret_cast<uintptr_t>(from) % vector_bytes == 0)
+      return load_exchanged_vector<S>(from + term);
+    Vector<S> loaded;
+    FASTRNN_UNROLL for (int q = 0; q < vector; ++q) loaded.element[q] =
+        from != nullptr && term + q < terms ? load_exchanged(from + term + q) : S{};
+    return loaded;
   }
 
   // Copies the weights that stay in shared memory: vectors from `first`, of sums * units each.
