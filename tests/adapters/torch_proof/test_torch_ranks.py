@@ -42,6 +42,10 @@ def train(kind: str, world: int, folder: Path) -> dict[str, Any]:
     finally:
         for rank in ranks:
             rank.kill()
+            rank.wait()
+            for pipe in (rank.stdout, rank.stderr):
+                assert pipe is not None
+                pipe.close()  # here, not where somebody collects garbage
     for rank, (_, errors) in zip(ranks, outputs, strict=True):
         assert rank.returncode == 0, errors
     return json.loads(outputs[0][0])
