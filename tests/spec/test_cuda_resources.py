@@ -28,7 +28,7 @@ def test_the_compilers_words_are_read() -> None:
 @pytest.mark.skipif(nvcc() is None, reason="no nvcc on the PATH")
 @pytest.mark.parametrize("name", ["forward_float32", "backward_bfloat16"])
 def test_no_kernel_spills(name: str) -> None:
-    """Two of the eight files; `python -m bench gpu-resources` compiles all."""
+    """Two of the ten files; `python -m bench gpu-resources` compiles all."""
     found = measure(90, [KERNELS / f"{name}.cu"])
     assert {(r.cell, r.tier) for r in found} == {
         (cell, tier) for cell in ("lstm", "gru", "rnn_tanh", "rnn_relu") for tier in TIERS
